@@ -1,0 +1,62 @@
+"""One storage per Protocol, opened and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from dir_redis.protocols import (
+    AgentRegistryStorage,
+    CapacityStorage,
+    ContextStorage,
+    DecisionAuditStorage,
+    EscalationStorage,
+    IdempotencyStorage,
+    IntentRetryStorage,
+    LifecycleStorage,
+    SagaStorage,
+)
+
+
+@dataclass
+class StorageBundle:
+    """The nine storages a runtime works with; build one by hand to mix backends.
+
+    A context manager: leaving it closes what opening it opened (connections, files, an embedded
+    server), and nothing that was handed in ready-made.
+
+    Attributes:
+        url: where the bundle was opened, with any password masked; None for one built by hand.
+    """
+
+    agent_registry: AgentRegistryStorage
+    context: ContextStorage
+    idempotency: IdempotencyStorage
+    decision_audit: DecisionAuditStorage
+    saga: SagaStorage
+    resource_lock: CapacityStorage
+    intent_retry: IntentRetryStorage
+    escalation: EscalationStorage
+    lifecycle: LifecycleStorage
+    url: str | None = field(default=None, kw_only=True)
+    on_close: Callable[[], None] | None = field(
+        default=None, kw_only=True, repr=False, compare=False
+    )
+
+    def close(self) -> None:
+        """Close what was opened for the bundle; further calls do nothing."""
+        on_close, self.on_close = self.on_close, None
+        if on_close is not None:
+            on_close()
+
+    def __enter__(self) -> StorageBundle:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,37 @@
+"""The one JSON encoding that every backend stores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def dumps_json_dict(data: Mapping[str, Any], *, sort_keys: bool = True) -> str:
+    """Encode a dict the way audit details and idempotency results are stored.
+
+    Args:
+        data: the dict; values JSON does not know (datetime, UUID, ...) become ``str(value)``.
+        sort_keys: whether keys are sorted, so that equal dicts give equal text.
+
+    Returns:
+        The JSON text, ASCII only.
+    """
+    return json.dumps(data, sort_keys=sort_keys, default=str)
+
+
+def encode_object(argument: str, value: object) -> str:
+    """Encode a caller's dict, or say which argument cannot be stored.
+
+    Raises:
+        TypeError: the value is no dict, or holds keys that JSON objects cannot have.
+        ValueError: the value refers to itself or is nested too deeply.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{argument} must be a dict, not {type(value).__name__}")
+    try:
+        return dumps_json_dict(dict(value))
+    except TypeError as error:
+        raise TypeError(f"{argument} cannot be stored as JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{argument} cannot be stored as JSON: {error}") from error
