@@ -1,26 +1,139 @@
-"""Fixtures for every test: a bundle per backend, each test in a store of its own."""
+"""Fixtures for every test: the servers, and stores that are each test's own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from dir_redis import StorageBundle, memory_storage, sqlite_storage
+from dir_redis import StorageBundle, memory_storage, open_storage, sqlite_storage
+from dir_redis.embedded import valkey_binary
+from tests.servers import cluster, container, redis62_binary, server
 
-BACKENDS = ["memory", "sqlite"]
+TEST_URL = os.environ.get("DIR_REDIS_TEST_URL")
+TESTCONTAINERS = os.environ.get("DIR_REDIS_TEST_SERVER") == "testcontainers"
+
+if TEST_URL:
+    SERVERS = ["url"]
+elif TESTCONTAINERS:
+    SERVERS = ["testcontainers"]
+else:
+    SERVERS = ["valkey", "redis62", "cluster"]
+
+REDIS_BACKENDS = ["fakeredis", *SERVERS]
+BACKENDS = ["memory", "sqlite", *REDIS_BACKENDS]
+
+# More than one, so that the cluster's tests see what spans partitions.
+CLUSTER_PARTITIONS = 5
+
+
+class Servers:
+    """The servers of one test process, each started when a test first asks for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running = contextlib.ExitStack()
+        self._urls: dict[str, str] = {}
+
+    def url(self, name: str) -> str:
+        """The URL of a server by name: one of REDIS_BACKENDS."""
+        if name not in self._urls:
+            self._urls[name] = self._start(name)
+        return self._urls[name]
+
+    def _start(self, name: str) -> str:
+        enter = self._running.enter_context
+        if name == "fakeredis":
+            return f"fakeredis://{uuid.uuid4().hex}"
+        if name == "valkey":
+            return enter(server(valkey_binary(), self._folder / name)).url
+        if name == "redis62":
+            return enter(server(redis62_binary(), self._folder / name)).url
+        if name == "cluster":
+            return enter(cluster(self._folder / name))
+        if name == "testcontainers":
+            return enter(container())
+        assert name == "url"
+        assert TEST_URL is not None
+        return TEST_URL
+
+    def stop(self) -> None:
+        self._running.close()
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The servers of this test process."""
+    started = Servers(tmp_path_factory.mktemp("servers"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace no other test uses."""
+    return f"test-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
-    """The name of the backend a conformance test runs on."""
+    """The name of the backend a test runs on."""
+    return str(request.param)
+
+
+@pytest.fixture(params=REDIS_BACKENDS)
+def redis_backend(request: pytest.FixtureRequest) -> str:
+    """The name of the Redis backend a test runs on."""
+    return str(request.param)
+
+
+@pytest.fixture(params=SERVERS)
+def real_server(request: pytest.FixtureRequest) -> str:
+    """The name of the real server a test runs on."""
     return str(request.param)
 
 
 @pytest.fixture
-def bundle(backend: str, tmp_path: Path) -> Iterator[StorageBundle]:
+def redis_url(redis_backend: str, servers: Servers) -> str:
+    """The URL of a Redis backend."""
+    return servers.url(redis_backend)
+
+
+@pytest.fixture
+def server_url(real_server: str, servers: Servers) -> str:
+    """The URL of a real server."""
+    return servers.url(real_server)
+
+
+@pytest.fixture
+def fresh_bundle_factory(
+    backend: str, request: pytest.FixtureRequest, tmp_path: Path, namespace: str
+) -> Iterator[Callable[[], StorageBundle]]:
+    """Opens as many empty stores on the backend as a test wants; they are closed after it."""
+    numbers = itertools.count()
+    with contextlib.ExitStack() as opened:
+
+        def fresh() -> StorageBundle:
+            number = next(numbers)
+            if backend == "memory":
+                bundle = memory_storage()
+            elif backend == "sqlite":
+                bundle = sqlite_storage(tmp_path / f"store-{number}.db")
+            else:
+                url = request.getfixturevalue("servers").url(backend)
+                partitions = CLUSTER_PARTITIONS if backend == "cluster" else None
+                bundle = open_storage(url, namespace=f"{namespace}-{number}", partitions=partitions)
+            return opened.enter_context(bundle)
+
+        yield fresh
+
+
+@pytest.fixture
+def bundle(fresh_bundle_factory: Callable[[], StorageBundle]) -> StorageBundle:
     """A fresh, empty store on the backend."""
-    opened = memory_storage() if backend == "memory" else sqlite_storage(tmp_path / "store.db")
-    with opened:
-        yield opened
+    return fresh_bundle_factory()

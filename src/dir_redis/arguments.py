@@ -91,7 +91,7 @@ def seconds(argument: str, value: object) -> float:
     return float(value)
 
 
-def severity(argument: str, value: object) -> str:
+def severity(_argument: str, value: object) -> str:
     """One of the five levels; anything else is INFO."""
     return str.__str__(value) if isinstance(value, str) and value in SEVERITIES else "INFO"
 
@@ -132,19 +132,19 @@ def checked(
         if p.name in RULES
     ]
 
+    call: Callable[..., R] = method
+
     @functools.wraps(method)
     def checking(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        values = list(args)
-        named: dict[str, Any] = kwargs
+        positional: list[Any] = list(args)
+        named: dict[str, Any] = dict(kwargs)
         for position, name, rule, optional in rules:
-            if position < len(values):
-                value = values[position]
-                if value is not None or not optional:
-                    values[position] = rule(name, value)
-            elif name in named:
-                value = named[name]
-                if value is not None or not optional:
-                    named[name] = rule(name, value)
-        return method(self, *values, **named)  # type: ignore[call-arg]
+            given: Any = positional if position < len(positional) else named
+            where: Any = position if given is positional else name
+            if given is named and name not in named:
+                continue
+            if given[where] is not None or not optional:
+                given[where] = rule(name, given[where])
+        return call(self, *positional, **named)
 
     return checking

@@ -28,6 +28,7 @@ class StorageBundle:
 
     Attributes:
         url: where the bundle was opened, with any password masked; None for one built by hand.
+        namespace: the namespace on a Redis server; None elsewhere.
     """
 
     agent_registry: AgentRegistryStorage
@@ -40,6 +41,7 @@ class StorageBundle:
     escalation: EscalationStorage
     lifecycle: LifecycleStorage
     url: str | None = field(default=None, kw_only=True)
+    namespace: str | None = field(default=None, kw_only=True)
     on_close: Callable[[], None] | None = field(
         default=None, kw_only=True, repr=False, compare=False
     )

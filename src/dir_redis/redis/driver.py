@@ -1,0 +1,184 @@
+"""Runs steps against a server: sends, retries within a deadline, and applies a write once."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+from redis.exceptions import NoScriptError
+
+from dir_redis.redis.connection import Connection
+from dir_redis.redis.faults import DRIVER_ERRORS, diagnose, explain
+from dir_redis.redis.keys import Keys
+from dir_redis.redis.scripts import script
+from dir_redis.redis.steps import Argument, Call, Command, Request, Steps
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Longer than any operation may go on being retried, so that a repeat is always recognised.
+SESSION_KEPT_MS = 600_000
+MAX_TIMEOUT_SEC = 300.0
+
+_FIRST_PAUSE_SEC = 0.01
+_LONGEST_PAUSE_SEC = 0.5
+
+
+class _Session:
+    """A series of writes sent one after the other, each with the next number."""
+
+    __slots__ = ("name", "numbers")
+
+    def __init__(self) -> None:
+        self.name = secrets.token_urlsafe(12)
+        self.numbers = itertools.count(1)
+
+
+class _Sessions:
+    """The sessions that are free; one is lent to each write while it is under way."""
+
+    def __init__(self) -> None:
+        self._free: list[_Session] = []
+        _all_sessions.add(self)
+
+    def borrow(self) -> _Session:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return _Session()
+
+    def give_back(self, session: _Session) -> None:
+        self._free.append(session)
+
+    def forget(self) -> None:
+        self._free.clear()
+
+
+_all_sessions: WeakSet[_Sessions] = WeakSet()
+
+
+def _forget_sessions_of_parent() -> None:
+    """Keep a forked child from going on with its parent's numbers."""
+    for sessions in list(_all_sessions):
+        sessions.forget()
+
+
+os.register_at_fork(after_in_child=_forget_sessions_of_parent)
+
+
+class RedisDriver:
+    """Sends what steps ask for to one server, Sentinel service or cluster.
+
+    Args:
+        connection: where to send.
+        timeout_sec: how long one operation may take in all, further attempts included; one that
+            is under way is not cut off.
+    """
+
+    def __init__(self, connection: Connection, *, timeout_sec: float) -> None:
+        self._execute_command: Callable[..., Any] = connection.client.execute_command
+        self._where = connection.where
+        self._fails_over = connection.fails_over
+        self._timeout_sec = timeout_sec
+        self._sessions = _Sessions()
+
+    def run(self, steps: Steps[T]) -> T:
+        """Send what the steps yield, give them the replies, and return their result."""
+        try:
+            request = next(steps)
+            while True:
+                try:
+                    reply = self._reply_to(request)
+                except BaseException as error:
+                    request = steps.throw(error)
+                else:
+                    request = steps.send(reply)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    def _reply_to(self, request: Request | list[Request]) -> Any:
+        if isinstance(request, list):
+            return [self._send(one) for one in request]
+        return self._send(request)
+
+    def _send(self, request: Request) -> Any:
+        if isinstance(request, Command):
+            if not request.write:
+                return self._attempt(
+                    (request.name, request.key, *request.arguments), request.name, (request.key,)
+                )
+            request = Call("command_once", (request.key,), (request.name, *request.arguments))
+        called = script(request.script)
+        if not called.once:
+            return self._attempt(
+                ("EVALSHA", called.sha, len(request.keys), *request.keys, *request.arguments),
+                called.name,
+                request.keys,
+            )
+        session = self._sessions.borrow()
+        keys = (*request.keys, Keys.operation(request.keys[0], session.name))
+        number = next(session.numbers)
+        reply = self._attempt(
+            ("EVALSHA", called.sha, len(keys), *keys, *request.arguments, number, SESSION_KEPT_MS),
+            called.name,
+            keys,
+            write=True,
+        )
+        # Not after an error: a request that got lost may still arrive and must find its number.
+        self._sessions.give_back(session)
+        return reply
+
+    def _attempt(
+        self,
+        command: tuple[Argument, ...],
+        operation: str,
+        keys: tuple[str, ...],
+        *,
+        write: bool = False,
+    ) -> Any:
+        """Send a command until it is answered, refused for good, or out of time."""
+        deadline = time.monotonic() + self._timeout_sec
+        maybe_applied = False
+        for attempt in itertools.count():
+            try:
+                return self._execute(command, operation)
+            except DRIVER_ERRORS as error:
+                fault = diagnose(error, fails_over=self._fails_over)
+                maybe_applied = maybe_applied or (write and fault.applied)
+                pause = random.uniform(0.5, 1) * min(
+                    _LONGEST_PAUSE_SEC, _FIRST_PAUSE_SEC * 2**attempt
+                )
+                if not fault.passing or time.monotonic() + pause >= deadline:
+                    raise explain(
+                        fault,
+                        operation=operation,
+                        keys=keys,
+                        where=self._where,
+                        maybe_applied=maybe_applied,
+                    ) from error
+                logger.warning(
+                    "%s on %s failed (%s); attempt %d follows in %.0f ms",
+                    operation,
+                    self._where,
+                    error,
+                    attempt + 2,
+                    pause * 1000,
+                )
+            time.sleep(pause)
+        raise AssertionError("the count never ends")
+
+    def _execute(self, command: tuple[Argument, ...], operation: str) -> Any:
+        try:
+            return self._execute_command(*command)
+        except NoScriptError:
+            # The server is new, restarted, failed over or was told to forget its scripts.
+            return self._execute_command("EVAL", script(operation).source, *command[2:])

@@ -1,0 +1,135 @@
+"""What an error of the driver or the server means: worth another try, possibly applied, for whom.
+
+Every error passes through :func:`diagnose`, so none of them reaches a caller as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+
+from redis import exceptions as driver
+
+from dir_redis.errors import (
+    CorruptRecordError,
+    StorageError,
+    StorageRefusedError,
+    StorageUnavailableError,
+)
+
+# All that execute_command raises; redis-py's cluster errors are not RedisErrors.
+DRIVER_ERRORS = (driver.RedisError, driver.RedisClusterException, OSError)
+
+_PASSING_CODES = {"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"}
+_PASSING_WITH_FAILOVER = {"READONLY", "MOVED", "ASK"}
+_CODE = re.compile(r"(?:^|[\s(:-])-?([A-Z]{3,}) ")
+_CORRUPT = re.compile(r"DIRCORRUPT (\d+)")
+
+_ADVICE = {
+    "OOM": "the server is out of memory: raise maxmemory or free some",
+    "READONLY": "the server is a replica: connect to the primary",
+    "MISCONF": "the server cannot persist: look at its disk and log",
+    "NOREPLICAS": "too few replicas are in sync with the server",
+    "NOPERM": "the user lacks a permission: see the access rules of the server",
+    "NOAUTH": "the server wants a password: put it into the URL",
+    "WRONGPASS": "the user name or password is wrong",
+    "BUSY": "a script of somebody's keeps the server busy",
+    "LOADING": "the server is still loading its data",
+}
+_KNOWN_CODES = {*_ADVICE, *_PASSING_CODES, *_PASSING_WITH_FAILOVER, "WRONGTYPE"}
+
+# redis-py takes the code off the message of an error it has a class for.
+_CODES_OF_CLASSES: tuple[tuple[type[Exception], str], ...] = (
+    (driver.ReadOnlyError, "READONLY"),
+    (driver.OutOfMemoryError, "OOM"),
+    (driver.NoPermissionError, "NOPERM"),
+    (driver.MasterDownError, "MASTERDOWN"),
+    (driver.ClusterDownError, "CLUSTERDOWN"),
+    (driver.TryAgainError, "TRYAGAIN"),
+    (driver.MovedError, "MOVED"),
+    (driver.AskError, "ASK"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One failed attempt.
+
+    Attributes:
+        error: what the driver raised.
+        code: the server's error code; empty if the server never answered.
+        passing: whether another attempt may succeed.
+        applied: whether the attempt may have been applied all the same.
+    """
+
+    error: Exception
+    code: str
+    passing: bool
+    applied: bool
+
+
+def diagnose(error: Exception, *, fails_over: bool) -> Fault:
+    """Say what a failed attempt means; fails_over is whether another server can take over."""
+    if isinstance(error, driver.AuthenticationError | driver.AuthorizationError):
+        return Fault(error, _code_of(error) or "NOAUTH", passing=False, applied=False)
+    if isinstance(error, driver.BusyLoadingError):
+        return Fault(error, "LOADING", passing=True, applied=False)
+    if isinstance(error, driver.ResponseError):
+        code = _code_of(error) or "ERR"
+        passing = code in _PASSING_CODES or (fails_over and code in _PASSING_WITH_FAILOVER)
+        return Fault(error, code, passing=passing, applied=False)
+    if isinstance(error, driver.DataError):
+        return Fault(error, "ERR", passing=False, applied=False)
+    return Fault(error, "", passing=True, applied=not _never_sent(error))
+
+
+def explain(
+    fault: Fault, *, operation: str, keys: tuple[str, ...], where: str, maybe_applied: bool
+) -> StorageError:
+    """Turn the last fault of an operation into the error its caller gets.
+
+    Args:
+        fault: what the last attempt met.
+        operation: the script or command, for the message.
+        keys: its keys, to name a corrupt one.
+        where: the server, without secrets.
+        maybe_applied: whether the operation is a write of which an attempt may have gone through.
+    """
+    text = str(fault.error)
+    corrupt = _CORRUPT.search(text)
+    if corrupt:
+        return CorruptRecordError(
+            keys[int(corrupt[1]) - 1], "its content is not what belongs there"
+        )
+    if fault.code == "WRONGTYPE" or "WRONGTYPE" in text:
+        return CorruptRecordError(" or ".join(keys), "its type is not the one that belongs there")
+    if fault.code and not fault.passing and not maybe_applied:
+        advice = _ADVICE.get(fault.code, text)
+        return StorageRefusedError(f"{where} refused {operation}: {advice}", code=fault.code)
+    outcome = "; it may or may not have been applied" if maybe_applied else "; nothing was applied"
+    cause = _ADVICE.get(fault.code) or text or type(fault.error).__name__
+    return StorageUnavailableError(
+        f"no answer to {operation} from {where}: {cause}{outcome}",
+        outcome_unknown=maybe_applied,
+    )
+
+
+def _code_of(error: Exception) -> str:
+    """The server's error code, also from inside the generic script error of Redis 6.2."""
+    for kind, code in _CODES_OF_CLASSES:
+        if isinstance(error, kind):
+            return code
+    return next((code for code in _CODE.findall(f"{error} ") if code in _KNOWN_CODES), "")
+
+
+def _never_sent(error: BaseException) -> bool:
+    """Whether the connection could not even be made, so that nothing was sent."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionRefusedError | FileNotFoundError | socket.gaierror):
+            return True
+        if isinstance(cause, driver.MaxConnectionsError | driver.SlotNotCoveredError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

@@ -1,0 +1,135 @@
+"""Every key of a namespace. Names are built here and nowhere else; docs/keys.md lists them.
+
+A key is ``{<namespace>:<partition>}:<kind>`` or ``{<namespace>:<partition>}:<kind>:<id>``. The
+braces are the hash tag that decides a cluster slot; neither part in them can hold a brace, and
+the id comes last, so nothing in an id moves a key to another slot or another kind.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+MAX_PARTITIONS = 1024
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+
+
+class Keys:
+    """The keys of one namespace.
+
+    Args:
+        namespace: 1 to 64 letters, digits, ``_``, ``.`` or ``-``.
+        partitions: how many hash tags the namespace is spread over, 1 to 1,024.
+    """
+
+    def __init__(self, namespace: str, partitions: int) -> None:
+        self.namespace = namespace
+        self.partitions = partitions
+        self._tags = [f"{{{namespace}:{partition}}}:" for partition in range(partitions)]
+
+    def tag_of(self, identifier: str) -> str:
+        """The prefix of all keys of one flow, agent or idempotency key."""
+        if self.partitions == 1:
+            return self._tags[0]
+        return self._tags[zlib.crc32(identifier.encode()) % self.partitions]
+
+    def in_each_partition(self, kind: str) -> list[str]:
+        """One kind's key in every partition, for what spans all flows or agents."""
+        return [tag + kind for tag in self._tags]
+
+    @staticmethod
+    def operation(beside: str, session: str) -> str:
+        """The key of a client's operation session, in the slot of another key."""
+        return f"{beside[: beside.index('}') + 1]}:op:{session}"
+
+    # Agents
+
+    def agent(self, agent_id: str) -> str:
+        return f"{self.tag_of(agent_id)}agent:{agent_id}"
+
+    def agents(self, agent_id: str) -> str:
+        return f"{self.tag_of(agent_id)}agents"
+
+    def agents_active(self, agent_id: str) -> str:
+        return f"{self.tag_of(agent_id)}agents_active"
+
+    # Context
+
+    def session(self, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}session:{dfid}"
+
+    def state(self, agent_id: str) -> str:
+        return f"{self.tag_of(agent_id)}state:{agent_id}"
+
+    # Idempotency
+
+    def idempotency(self, key: str) -> str:
+        return f"{self.tag_of(key)}idempotency:{key}"
+
+    # The two logs, "audit" and "transitions"
+
+    def log(self, kind: str, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}{kind}"
+
+    def log_of_flow(self, kind: str, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}{kind}_flow:{dfid}"
+
+    # Sagas
+
+    def saga(self, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}saga:{dfid}"
+
+    def sagas_dirty(self, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}sagas_dirty"
+
+    # Reservations: one slot for all, since a batch spans resources
+
+    def lock_totals(self) -> str:
+        return f"{self._tags[0]}lock_totals"
+
+    def lock_capacities(self) -> str:
+        return f"{self._tags[0]}lock_capacities"
+
+    def lock_flow(self, dfid: str) -> str:
+        return f"{self._tags[0]}lock_flow:{dfid}"
+
+    # Intent retries
+
+    def retry(self, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}retry:{dfid}"
+
+    # Escalations
+
+    def budget(self, agent_id: str) -> str:
+        return f"{self.tag_of(agent_id)}budget:{agent_id}"
+
+    def requests_pending(self, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}requests_pending"
+
+    def requests_open(self, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}requests_open"
+
+    def request(self, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}request:{dfid}"
+
+
+def meta_key(namespace: str) -> str:
+    """The key that says what a namespace was made with; known before its partition count is."""
+    return f"{{{namespace}:0}}:meta"
+
+
+def check_namespace(namespace: object) -> str:
+    """Return a usable namespace.
+
+    Raises:
+        TypeError: it is no string.
+        ValueError: it holds anything a hash tag or an access pattern could trip over.
+    """
+    if not isinstance(namespace, str):
+        raise TypeError(f"namespace must be a str, not {type(namespace).__name__}")
+    if not _NAMESPACE.fullmatch(namespace):
+        raise ValueError(
+            "namespace must be 1 to 64 letters, digits, '_', '.' or '-' (no ':' or braces), "
+            f"not {namespace!r}"
+        )
+    return namespace

