@@ -15,7 +15,7 @@ from redis.cluster import RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 
 from dir_redis.embedded import ServerProcess, valkey_binary
-from dir_redis.redis.connection import connect
+from dir_redis.redis.connection import Client, connect
 
 DEFAULT_IMAGE = "redis:7.4-alpine"
 CLUSTER_NODES = 3
@@ -120,13 +120,9 @@ def wait_until(condition: object, timeout_sec: float) -> None:
     pytest.fail(f"the condition did not come true within {timeout_sec} s")
 
 
-def keys_of(url: str, namespace: str) -> list[bytes]:
+def keys_of(client: Client, namespace: str) -> list[bytes]:
     """All keys of a namespace, found by scanning; only tests may do that."""
-    client = connect(url, attempt_timeout_sec=5).client
     pattern = f"{{{namespace}:*"
-    try:
-        if isinstance(client, RedisCluster):
-            return list(client.scan_iter(pattern, target_nodes=RedisCluster.PRIMARIES))
-        return list(client.scan_iter(pattern, count=1000))
-    finally:
-        client.close()
+    if isinstance(client, RedisCluster):
+        return list(client.scan_iter(pattern, target_nodes=RedisCluster.PRIMARIES))
+    return list(client.scan_iter(pattern, count=1000))

@@ -61,6 +61,18 @@ from dir_redis.redis import (
     RedisResourceLockStorage,
     RedisSagaStorage,
 )
+from dir_redis.sqlite import (
+    SqliteAgentRegistryStorage,
+    SqliteContextStorage,
+    SqliteDecisionAuditStorage,
+    SqliteEscalationStorage,
+    SqliteIdempotencyStorage,
+    SqliteIntentRetryStorage,
+    SqliteLifecycleStorage,
+    SqliteResourceLockStorage,
+    SqliteSagaStorage,
+    ensure_db,
+)
 
 __version__ = "0.1.0"
 
@@ -99,6 +111,15 @@ __all__ = [
     "ResourceContentionError",
     "ResourceLockStorage",
     "SagaStorage",
+    "SqliteAgentRegistryStorage",
+    "SqliteContextStorage",
+    "SqliteDecisionAuditStorage",
+    "SqliteEscalationStorage",
+    "SqliteIdempotencyStorage",
+    "SqliteIntentRetryStorage",
+    "SqliteLifecycleStorage",
+    "SqliteResourceLockStorage",
+    "SqliteSagaStorage",
     "StorageBundle",
     "StorageConfigurationError",
     "StorageError",
@@ -106,6 +127,7 @@ __all__ = [
     "StorageUnavailableError",
     "dumps_json_dict",
     "embedded_storage",
+    "ensure_db",
     "memory_storage",
     "open_storage",
     "redis_storage",

@@ -34,6 +34,18 @@ from dir_redis.redis import (
     RedisSagaStorage,
     RedisStore,
 )
+from dir_redis.sqlite import (
+    SqliteAgentRegistryStorage,
+    SqliteContextStorage,
+    SqliteDecisionAuditStorage,
+    SqliteEscalationStorage,
+    SqliteIdempotencyStorage,
+    SqliteIntentRetryStorage,
+    SqliteLifecycleStorage,
+    SqliteResourceLockStorage,
+    SqliteSagaStorage,
+)
+from dir_redis.sqlite.database import SqliteDatabase
 
 URL_VARIABLE = "DIR_REDIS_URL"
 
@@ -116,8 +128,35 @@ def memory_storage(*, amount_places: int = DEFAULT_PLACES) -> StorageBundle:
 def sqlite_storage(
     db_path: str | PathLike[str], *, amount_places: int = DEFAULT_PLACES
 ) -> StorageBundle:
-    """Open a store in one SQLite file, for the processes of one machine."""
-    raise NotImplementedError
+    """Open a store in one SQLite file, for the processes of one machine.
+
+    Args:
+        db_path: the file, made with its parent folders; one of dir-core 0.1.0 is taken as it is.
+        amount_places: decimal places a reserved amount keeps, 0 to 18; the first to open the
+            file fixes it.
+
+    Raises:
+        StorageConfigurationError: the path cannot be opened, or holds something else.
+        NamespaceMismatchError: the file was made with another scale or a newer version.
+    """
+    database = SqliteDatabase(db_path)
+    try:
+        return StorageBundle(
+            agent_registry=SqliteAgentRegistryStorage(database),
+            context=SqliteContextStorage(database),
+            idempotency=SqliteIdempotencyStorage(database),
+            decision_audit=SqliteDecisionAuditStorage(database),
+            saga=SqliteSagaStorage(database),
+            resource_lock=SqliteResourceLockStorage(database, amount_places=amount_places),
+            intent_retry=SqliteIntentRetryStorage(database),
+            escalation=SqliteEscalationStorage(database),
+            lifecycle=SqliteLifecycleStorage(database),
+            url=f"sqlite:///{database.path}",
+            on_close=database.close,
+        )
+    except BaseException:
+        database.close()
+        raise
 
 
 def redis_storage(url_or_client: object, **options: Unpack[RedisOptions]) -> StorageBundle:

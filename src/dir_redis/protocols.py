@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Protocol, runtime_checkable
 
+from dir_redis.arguments import identifier
+
 
 @runtime_checkable
 class AgentRegistryStorage(Protocol):
@@ -484,8 +486,13 @@ class AuditStore:
             key: the idempotency key.
             dfid: the flow that produced the result.
             result: a dict.
+
+        Raises:
+            TypeError: the result is no dict, or cannot be stored as JSON.
         """
-        self._idempotency.set(key, {**result, "_dfid": dfid})
+        if not isinstance(result, Mapping):
+            raise TypeError(f"result must be a dict, not {type(result).__name__}")
+        self._idempotency.set(key, {**result, "_dfid": identifier("dfid", dfid)})
 
     def close(self) -> None:
         """Do nothing: the storages belong to whoever opened them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -77,7 +78,7 @@ def lifecycle(bundle: StorageBundle) -> LifecycleStorage:
 
 
 @pytest.fixture
-def race() -> Race:
+def race() -> Iterator[Race]:
     """Run all workers at once, each on a thread of its own; return what they returned."""
 
     def run(workers: Sequence[Callable[[], Any]]) -> list[Any]:
@@ -91,7 +92,11 @@ def race() -> Race:
             futures = [pool.submit(started, worker) for worker in workers]
             return [future.result(timeout=RACE_SECONDS) for future in futures]
 
-    return run
+    # Threads take turns as often as they can, so that a check and its write come apart.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield run
+    sys.setswitchinterval(interval)
 
 
 @pytest.fixture

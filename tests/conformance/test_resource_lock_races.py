@@ -76,7 +76,7 @@ def test_no_reader_sees_more_than_the_capacity_while_flows_come_and_go(locks, ra
 
     def worker(n):
         seen = []
-        for turn in range(15):
+        for turn in range(40):
             acquire(locks, f"f{n}", {"capital": 3 + turn % 5})
             seen.append(locks.get_locked_amount("capital", exclude_dfid="nobody"))
             locks.release(f"f{n}")

@@ -35,7 +35,7 @@ class MemoryDecisionAuditStorage(MemoryStorage, DecisionAuditStorage):
         agent_id: str | None = None,
         severity: str = "INFO",
     ) -> None:
-        stored_details = json.loads(encode_object("details", details or {}))
+        stored_details = json.loads(encode_object("details", {} if details is None else details))
         with self._lock:
             row = audit_row(
                 dfid=dfid,

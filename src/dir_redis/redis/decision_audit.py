@@ -38,7 +38,7 @@ class RedisDecisionAuditStorage(RedisStorage, DecisionAuditStorage):
             _LOG,
             dfid,
             ("dfid", dfid, "event", event, "step_id", step_id, "state", state)
-            + ("details", encode_object("details", details or {}))
+            + ("details", encode_object("details", {} if details is None else details))
             + ("root_dfid", root_dfid or "", "agent_id", agent_id or "", "severity", severity),
         )
 

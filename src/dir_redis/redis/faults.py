@@ -72,7 +72,8 @@ class Fault:
 def diagnose(error: Exception, *, fails_over: bool) -> Fault:
     """Say what a failed attempt means; fails_over is whether another server can take over."""
     if isinstance(error, driver.AuthenticationError | driver.AuthorizationError):
-        return Fault(error, _code_of(error) or "NOAUTH", passing=False, applied=False)
+        code = "NOAUTH" if "required" in str(error) else "WRONGPASS"
+        return Fault(error, code, passing=False, applied=False)
     if isinstance(error, driver.BusyLoadingError):
         return Fault(error, "LOADING", passing=True, applied=False)
     if isinstance(error, driver.ResponseError):

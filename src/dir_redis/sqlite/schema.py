@@ -1,0 +1,151 @@
+"""The tables of a store's file: those of dir-core 0.1.0, and what later arguments added.
+
+A column declared JSON or TIMESTAMP has numeric affinity in SQLite; see ``columns.py``. Where a
+record has a place in an order, its rowid is that place: an upsert keeps it, INSERT OR REPLACE
+moves it to the end, and VACUUM, which renumbers, keeps the sequence.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from dir_redis.errors import StorageConfigurationError
+
+SCHEMA_VERSION = 1
+
+_TABLES = (
+    """CREATE TABLE IF NOT EXISTS agent_registry (
+        agent_id TEXT PRIMARY KEY,
+        contract JSON NOT NULL DEFAULT '{}',
+        priority INTEGER NOT NULL DEFAULT 0,
+        status TEXT NOT NULL DEFAULT 'ACTIVE',
+        agent_version TEXT,
+        session_token TEXT,
+        suspension_reason TEXT,
+        registered_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+        updated_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)""",
+    """CREATE TABLE IF NOT EXISTS context_session (
+        dfid TEXT PRIMARY KEY,
+        data JSON NOT NULL DEFAULT '{}',
+        updated_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)""",
+    """CREATE TABLE IF NOT EXISTS context_state (
+        agent_id TEXT PRIMARY KEY,
+        data JSON NOT NULL DEFAULT '{}',
+        version INTEGER NOT NULL DEFAULT 1,
+        updated_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)""",
+    """CREATE TABLE IF NOT EXISTS idempotency_cache (
+        key TEXT PRIMARY KEY,
+        result JSON NOT NULL DEFAULT '{}',
+        created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)""",
+    """CREATE TABLE IF NOT EXISTS decision_audit_events (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        dfid TEXT NOT NULL,
+        event TEXT NOT NULL,
+        timestamp TEXT NOT NULL,
+        step_id TEXT NOT NULL DEFAULT '',
+        state TEXT NOT NULL DEFAULT '',
+        detail_json JSON NOT NULL DEFAULT '{}')""",
+    """CREATE TABLE IF NOT EXISTS saga_dirty_state (
+        dfid TEXT PRIMARY KEY,
+        failed_step TEXT NOT NULL DEFAULT '',
+        partial_state_json TEXT NOT NULL DEFAULT '{}',
+        created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)""",
+    """CREATE TABLE IF NOT EXISTS resource_locks (
+        dfid TEXT NOT NULL,
+        resource_id TEXT NOT NULL,
+        amount REAL NOT NULL DEFAULT 0,
+        acquired_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+        PRIMARY KEY (dfid, resource_id))""",
+    """CREATE TABLE IF NOT EXISTS intent_retry (
+        dfid TEXT PRIMARY KEY,
+        rejection_count INTEGER NOT NULL DEFAULT 0,
+        updated_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)""",
+    """CREATE TABLE IF NOT EXISTS escalation_budget (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        agent_id TEXT NOT NULL,
+        created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)""",
+    """CREATE TABLE IF NOT EXISTS escalation_requests (
+        dfid TEXT PRIMARY KEY,
+        agent_id TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        context_json TEXT NOT NULL DEFAULT '{}',
+        proposal_json TEXT NOT NULL DEFAULT '{}',
+        impact TEXT NOT NULL DEFAULT '',
+        status TEXT NOT NULL DEFAULT 'PENDING',
+        created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+        resolved_at TIMESTAMP,
+        human_decision TEXT)""",
+    """CREATE TABLE IF NOT EXISTS flow_transitions (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        dfid TEXT NOT NULL,
+        from_status TEXT,
+        to_status TEXT NOT NULL,
+        created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)""",
+)
+
+_ADDED_COLUMNS = (
+    ("context_session", "agent_id TEXT"),
+    ("decision_audit_events", "root_dfid TEXT"),
+    ("decision_audit_events", "agent_id TEXT"),
+    ("decision_audit_events", "severity TEXT NOT NULL DEFAULT 'INFO'"),
+    ("flow_transitions", "root_dfid TEXT"),
+)
+
+_INDEXES = (
+    "idx_decision_audit_events_dfid ON decision_audit_events (dfid)",
+    "idx_flow_transitions_dfid ON flow_transitions (dfid)",
+    "idx_escalation_budget_window ON escalation_budget (agent_id, created_at)",
+    "idx_escalation_requests_pending ON escalation_requests (status) WHERE status = 'PENDING'",
+)
+
+
+def make_tables(connection: sqlite3.Connection, path: Path) -> None:
+    """Make what is missing of the tables, columns and indexes, in the caller's transaction.
+
+    Raises:
+        StorageConfigurationError: the file has tables of these names in another shape.
+    """
+    _refuse_other_shapes(connection, path)
+    for statement in _TABLES:
+        connection.execute(statement)
+    for table, column in _ADDED_COLUMNS:
+        add_column(connection, table, column)
+    for index in _INDEXES:
+        connection.execute(f"CREATE INDEX IF NOT EXISTS {index}")
+
+
+def add_column(connection: sqlite3.Connection, table: str, column: str) -> None:
+    """Add a column, given as name and type, to a table that may have it already."""
+    if column.split()[0] not in _columns(connection, table):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+
+
+def _refuse_other_shapes(connection: sqlite3.Connection, path: Path) -> None:
+    existing = _table_names(connection)
+    with closing(sqlite3.connect(":memory:")) as model:
+        for statement in _TABLES:
+            model.execute(statement)
+        for table in sorted(_table_names(model) & existing):
+            missing = _columns(model, table) - _columns(connection, table)
+            if missing:
+                origin = (
+                    "is a file of dir-core 0.2 or later"
+                    if existing & {"decision_flows", "flow_context"}
+                    else "was made neither by dir-core 0.1 nor by this package"
+                )
+                raise StorageConfigurationError(
+                    f"{path} {origin} (its table {table} has no column {min(missing)}): "
+                    "its records must be moved over to a new file, it cannot be opened"
+                )
+
+
+def _table_names(connection: sqlite3.Connection) -> set[str]:
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    return {name for (name,) in rows}
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    rows = connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
+    return {name for (name,) in rows}

@@ -1,0 +1,97 @@
+"""A TCP proxy before a server that can lose replies and requests when a test says so."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+
+class FaultProxy:
+    """Passes bytes both ways between its own port and a server, but for the faults ordered.
+
+    Attributes:
+        url: where clients connect.
+    """
+
+    def __init__(self, server_url: str) -> None:
+        parts = urlsplit(server_url)
+        self._server = (parts.hostname, parts.port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._lock = threading.Lock()
+        self._replies_to_lose = 0
+        self._half_replies = False
+        self._requests_to_lose = 0
+        self._trigger = b""
+        self._open: set[socket.socket] = set()
+        self._closing = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def lose_replies(self, count: int, *, to: bytes, half: bool = False) -> None:
+        """Cut the connection in place of (or half-way through) the next replies.
+
+        Args:
+            count: how many replies.
+            to: bytes in the request whose reply is meant, such as ``b"EVALSHA"``.
+            half: whether the first byte of the reply still passes.
+        """
+        with self._lock:
+            self._replies_to_lose, self._trigger, self._half_replies = count, to, half
+
+    def lose_requests(self, count: int, *, to: bytes) -> None:
+        """Cut the connection in place of passing on the next requests that hold some bytes."""
+        with self._lock:
+            self._requests_to_lose, self._trigger = count, to
+
+    def close(self) -> None:
+        self._closing = True
+        self._listener.close()
+        for one in list(self._open):
+            one.close()
+
+    def _accept(self) -> None:
+        while not self._closing:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        """Pass request by request; a test's commands come one at a time on a connection."""
+        with client, socket.create_connection(self._server) as server, contextlib.suppress(OSError):
+            self._open |= {client, server}
+            for one in (client, server):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while request := client.recv(1 << 20):
+                if self._takes("_requests_to_lose", request):
+                    return
+                server.sendall(request)
+                reply = server.recv(1 << 20)
+                if self._takes("_replies_to_lose", request):
+                    if self._half_replies:
+                        client.sendall(reply[:1])
+                    return
+                client.sendall(reply)
+
+    def _takes(self, counter: str, request: bytes) -> bool:
+        """Whether a fault is ordered for the request; counts it down."""
+        with self._lock:
+            left = getattr(self, counter)
+            if not left or self._trigger not in request:
+                return False
+            setattr(self, counter, left - 1)
+            return True
+
+
+@contextlib.contextmanager
+def fault_proxy(server_url: str) -> Iterator[FaultProxy]:
+    """A proxy before a server for the time of a with block."""
+    proxy = FaultProxy(server_url)
+    try:
+        yield proxy
+    finally:
+        proxy.close()

@@ -1,0 +1,25 @@
+"""Fixtures of the tests that look behind the Protocols, at the server itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from dir_redis import StorageBundle, open_storage
+from dir_redis.redis.connection import Client, connect
+
+
+@pytest.fixture
+def store(redis_url: str, namespace: str) -> Iterator[StorageBundle]:
+    """A fresh, empty store of one partition on each Redis backend."""
+    with open_storage(redis_url, namespace=namespace) as bundle:
+        yield bundle
+
+
+@pytest.fixture
+def raw(redis_url: str) -> Iterator[Client]:
+    """A client of the same server, to look at what is stored."""
+    client = connect(redis_url, attempt_timeout_sec=5).client
+    yield client
+    client.close()

@@ -1,0 +1,236 @@
+"""Nothing is applied twice by a retry, however a reply is lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from dir_redis import StorageBundle, StorageUnavailableError, open_storage, redis_storage
+from dir_redis.redis.connection import connect
+from dir_redis.redis.driver import RedisDriver
+from dir_redis.redis.scripts import script
+from dir_redis.redis.steps import Call
+from tests.conftest import SERVERS
+from tests.fault_proxy import FaultProxy, fault_proxy
+
+SINGLE_SERVERS = [name for name in SERVERS if name != "cluster"]
+
+WRITES: dict[str, Callable[[StorageBundle], Any]] = {
+    "upsert_agent": lambda b: b.agent_registry.upsert_agent("a", "{}", 1, "ACTIVE", None, None),
+    "update_status": lambda b: b.agent_registry.update_status("a", "ACTIVE", "why"),
+    "set_session": lambda b: b.context.set_session("f", "{}"),
+    "set_state": lambda b: b.context.set_state("a", "{}"),
+    "idempotency_set": lambda b: b.idempotency.set("k", {}),
+    "record": lambda b: b.decision_audit.record("f", "E"),
+    "mark_dirty": lambda b: b.saga.mark_dirty("f", "s", "{}"),
+    "clear_dirty": lambda b: b.saga.clear_dirty("f"),
+    "acquire_batch": lambda b: b.resource_lock.acquire_batch("f", {"r": 1}, 0),
+    "release": lambda b: b.resource_lock.release("f"),
+    "set_capacity": lambda b: b.resource_lock.set_capacity("r", 5),
+    "set_count": lambda b: b.intent_retry.set_count("f", 1),
+    "delete": lambda b: b.intent_retry.delete("f"),
+    "record_budget_token": lambda b: b.escalation.record_budget_token("a"),
+    "insert_request": lambda b: b.escalation.insert_request("f", "a", "", "", "", ""),
+    "resolve_request": lambda b: b.escalation.resolve_request("f", "now", "YES", None),
+    "record_transition": lambda b: b.lifecycle.record_transition("f", "A", "B"),
+}
+
+
+@pytest.fixture(params=SINGLE_SERVERS)
+def proxy(request: pytest.FixtureRequest, servers: Any) -> Iterator[FaultProxy]:
+    """A proxy before each real server."""
+    with fault_proxy(servers.url(request.param)) as running:
+        yield running
+
+
+@pytest.fixture
+def behind_proxy(proxy: FaultProxy, namespace: str) -> Iterator[StorageBundle]:
+    """A store reached through the proxy."""
+    with open_storage(proxy.url, namespace=namespace, timeout_sec=3) as bundle:
+        yield bundle
+
+
+@pytest.mark.parametrize("losses", [1, 3])
+@pytest.mark.parametrize("half", [False, True])
+def test_a_row_whose_reply_is_lost_is_recorded_once(
+    proxy: FaultProxy, behind_proxy: StorageBundle, losses: int, half: bool
+) -> None:
+    proxy.lose_replies(losses, to=b"EVALSHA", half=half)
+
+    behind_proxy.decision_audit.record("f", "E")
+    behind_proxy.decision_audit.record("f", "NEXT")
+
+    rows = behind_proxy.decision_audit.events_for_dfid("f")
+    assert [row["event"] for row in rows] == ["E", "NEXT"]
+
+
+def test_a_row_whose_request_is_lost_is_recorded_once(
+    proxy: FaultProxy, behind_proxy: StorageBundle
+) -> None:
+    proxy.lose_requests(2, to=b"EVALSHA")
+
+    behind_proxy.decision_audit.record("f", "E")
+
+    assert len(behind_proxy.decision_audit.events_for_dfid("f")) == 1
+
+
+def test_a_reservation_whose_reply_is_lost_gets_its_first_answer(
+    proxy: FaultProxy, behind_proxy: StorageBundle
+) -> None:
+    behind_proxy.resource_lock.set_capacity("r", 10)
+    proxy.lose_replies(1, to=b"EVALSHA")
+
+    assert behind_proxy.resource_lock.acquire_batch("f", {"r": 10}, 0) is True
+
+
+def test_a_late_repeat_cannot_undo_what_others_wrote_in_between(
+    proxy: FaultProxy, behind_proxy: StorageBundle, namespace: str
+) -> None:
+    """A's write is applied, its reply lost; B writes; A's repeat must not write over B."""
+    connection = connect(proxy.url, attempt_timeout_sec=2)
+    driver = RedisDriver(connection, timeout_sec=3)
+    repeated = connection.client.execute_command
+    interfered = []
+
+    def interfere(*command: Any) -> Any:
+        try:
+            return repeated(*command)
+        except redis.ConnectionError:
+            if not interfered:
+                interfered.append(True)
+                behind_proxy.intent_retry.set_count("f", 2)  # B
+            raise
+
+    driver._execute_command = interfere
+    key = f"{{{namespace}:0}}:retry:f"
+    behind_proxy.intent_retry.set_count("f", 0)  # loads the script
+    proxy.lose_replies(1, to=b"EVALSHA")
+
+    driver._send(Call("command_once", (key,), ("SET", 1)))  # A
+
+    assert interfered
+    assert behind_proxy.intent_retry.get_count("f") == 2
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_each_write_survives_a_lost_reply_with_one_application(
+    proxy: FaultProxy, behind_proxy: StorageBundle, name: str, namespace: str
+) -> None:
+    WRITES[name](behind_proxy)  # loads its script
+    with connect(proxy.url, attempt_timeout_sec=2).client as counter:
+        before = applied(counter, namespace)
+        proxy.lose_replies(1, to=b"EVALSHA")
+
+        WRITES[name](behind_proxy)
+
+        assert applied(counter, namespace) == before + 1
+
+
+def applied(client: Any, namespace: str) -> int:
+    """How many writes a namespace's operation sessions have seen."""
+    keys = list(client.scan_iter(f"{{{namespace}:0}}:op:*"))
+    return sum(int(client.get(key).split()[0]) for key in keys)
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_write_whose_replies_all_get_lost_says_that_its_outcome_is_unknown(
+    proxy: FaultProxy, namespace: str, name: str
+) -> None:
+    with open_storage(proxy.url, namespace=namespace, timeout_sec=0.1) as bundle:
+        proxy.lose_replies(10_000, to=b"EVAL")
+
+        with pytest.raises(StorageUnavailableError, match="may or may not") as caught:
+            WRITES[name](bundle)
+
+    assert caught.value.outcome_unknown
+
+
+def test_a_read_whose_replies_all_get_lost_says_that_nothing_was_applied(
+    proxy: FaultProxy, namespace: str
+) -> None:
+    with open_storage(proxy.url, namespace=namespace, timeout_sec=0.1) as bundle:
+        proxy.lose_replies(10_000, to=b"HMGET")
+
+        with pytest.raises(StorageUnavailableError, match="nothing was applied") as caught:
+            bundle.agent_registry.get_agent("a")
+
+    assert not caught.value.outcome_unknown
+
+
+def test_a_ready_client_with_the_drivers_own_retries_applies_once_too(
+    proxy: FaultProxy, namespace: str
+) -> None:
+    port = int(proxy.url.rpartition(":")[2])
+    with redis.Redis("127.0.0.1", port) as client:
+        bundle = redis_storage(client, namespace=namespace)
+        bundle.decision_audit.record("f", "E")
+        proxy.lose_replies(2, to=b"EVALSHA")
+
+        bundle.decision_audit.record("f", "E")
+
+        assert len(bundle.decision_audit.events_for_dfid("f")) == 2
+
+
+def test_without_operation_numbers_the_drivers_retries_apply_a_script_twice(
+    proxy: FaultProxy, namespace: str
+) -> None:
+    """What the protection is for: the same fault, the same client, a script without once()."""
+    port = int(proxy.url.rpartition(":")[2])
+    with redis.Redis("127.0.0.1", port) as client:
+        sha = client.script_load("return redis.call('INCR', KEYS[1])")
+        proxy.lose_replies(1, to=b"EVALSHA")
+
+        client.evalsha(sha, 1, f"{{{namespace}:0}}:counter")
+
+        assert client.get(f"{{{namespace}:0}}:counter") == b"2"
+        client.delete(f"{{{namespace}:0}}:counter")
+
+
+def call_once(client: Any, tag: str, number: int, amount: int) -> Any:
+    source = script("command_once").source
+    keys = (f"{tag}counter", f"{tag}op:session")
+    return client.execute_command("EVAL", source, 2, *keys, "INCRBY", amount, number, 60_000)
+
+
+def test_a_repeated_number_gets_the_first_reply_and_a_late_one_is_refused(
+    raw: Any, namespace: str
+) -> None:
+    tag = f"{{{namespace}:0}}:"
+
+    assert call_once(raw, tag, 1, 5) == b"OK"
+    assert call_once(raw, tag, 1, 5) == b"OK"
+    assert call_once(raw, tag, 2, 10) == b"OK"
+    with pytest.raises(redis.ResponseError, match="DIRLATE"):
+        call_once(raw, tag, 1, 5)
+
+    assert raw.get(f"{tag}counter") == b"15"
+
+
+def test_numbers_are_compared_as_numbers(raw: Any, namespace: str) -> None:
+    tag = f"{{{namespace}:0}}:"
+
+    assert call_once(raw, tag, 9, 1) == b"OK"
+    assert call_once(raw, tag, 10, 1) == b"OK"
+
+    assert raw.get(f"{tag}counter") == b"2"
+
+
+def test_a_forked_child_does_not_go_on_with_its_parents_numbers(
+    servers: Any, namespace: str
+) -> None:
+    with open_storage(servers.url(SINGLE_SERVERS[0]), namespace=namespace) as bundle:
+        bundle.decision_audit.record("f", "BEFORE")
+        child = os.fork()
+        if child == 0:
+            bundle.decision_audit.record("f", "CHILD")
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        bundle.decision_audit.record("f", "PARENT")
+
+        rows = bundle.decision_audit.events_for_dfid("f")
+
+    assert [row["event"] for row in rows] == ["BEFORE", "CHILD", "PARENT"]
