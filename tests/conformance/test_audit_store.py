@@ -148,9 +148,7 @@ def test_close_may_be_called_again_and_leaves_the_storages_open(store, audit, id
 
 
 @pytest.mark.parametrize("dfid", ["", 7, None, "x" * 1025])
-def test_a_bad_dfid_of_a_saved_result_is_refused_with_nothing_stored(
-    bundle: StorageBundle, dfid: Any
-) -> None:
+def test_a_bad_dfid_of_a_saved_result_is_refused_with_nothing_stored(bundle, dfid):
     store = AuditStore(bundle.decision_audit, bundle.idempotency)
 
     with pytest.raises((TypeError, ValueError), match="dfid"):
@@ -160,7 +158,7 @@ def test_a_bad_dfid_of_a_saved_result_is_refused_with_nothing_stored(
 
 
 @pytest.mark.parametrize("result", [None, [], "x", 1])
-def test_a_saved_result_that_is_no_dict_is_refused(bundle: StorageBundle, result: Any) -> None:
+def test_a_saved_result_that_is_no_dict_is_refused(bundle, result):
     store = AuditStore(bundle.decision_audit, bundle.idempotency)
 
     with pytest.raises(TypeError, match="result"):
@@ -168,9 +166,7 @@ def test_a_saved_result_that_is_no_dict_is_refused(bundle: StorageBundle, result
 
 
 @pytest.mark.parametrize("details", [[], "", 0, False, "x"])
-def test_details_that_are_no_dict_are_refused_also_when_they_are_empty(
-    bundle: StorageBundle, details: Any
-) -> None:
+def test_details_that_are_no_dict_are_refused_also_when_they_are_empty(bundle, details):
     with pytest.raises(TypeError, match="details"):
         bundle.decision_audit.record("f", "E", details=details)
 

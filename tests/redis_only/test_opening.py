@@ -17,6 +17,7 @@ from dir_redis import (
     NamespaceMismatchError,
     RedisContextStorage,
     StorageConfigurationError,
+    StorageError,
     StorageRefusedError,
     StorageUnavailableError,
     embedded_storage,
@@ -169,6 +170,14 @@ def test_a_ready_client_stays_open_when_the_bundle_closes(servers: Any, namespac
 
         assert client.connection is not None
         assert client.ping()
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "fakeredis", "valkey"], indirect=True)
+def test_a_closed_bundle_says_so(bundle: Any) -> None:
+    bundle.close()
+
+    with pytest.raises(StorageError, match="was closed"):
+        bundle.context.get_session("f")
 
 
 def test_a_ready_cluster_client_works(servers: Any, namespace: str) -> None:

@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 from redis.exceptions import NoScriptError
 
+from dir_redis.errors import StorageError
 from dir_redis.redis.connection import Connection
 from dir_redis.redis.faults import DRIVER_ERRORS, diagnose, explain
 from dir_redis.redis.keys import Keys
@@ -89,6 +90,11 @@ class RedisDriver:
         self._fails_over = connection.fails_over
         self._timeout_sec = timeout_sec
         self._sessions = _Sessions()
+        self._closed = False
+
+    def close(self) -> None:
+        """Send nothing any more; further calls do nothing."""
+        self._closed = True
 
     def run(self, steps: Steps[T]) -> T:
         """Send what the steps yield, give them the replies, and return their result."""
@@ -146,6 +152,8 @@ class RedisDriver:
         write: bool = False,
     ) -> Any:
         """Send a command until it is answered, refused for good, or out of time."""
+        if self._closed:
+            raise StorageError(f"the store at {self._where} was closed")
         deadline = time.monotonic() + self._timeout_sec
         maybe_applied = False
         for attempt in itertools.count():

@@ -112,7 +112,8 @@ class RedisStore:
         return stored[1]
 
     def close(self) -> None:
-        """Close the client, unless it was handed in; further calls do nothing."""
+        """Close the store, and its client unless that was handed in; further calls do nothing."""
+        self.driver.close()
         if self._connection.owned:
             self._connection.client.close()
 
