@@ -4,10 +4,10 @@ Of each resource ``order:<dfid>`` there is 1. Who reserves it has the flow to it
 capital it needs to the same holder, so that one release frees all in one step. A holder names the
 process, not the agent: the process that takes a dead one's place is another holder.
 
-What this cannot do: a reservation does not end by itself. When its process dies, somebody has to know
-and release it (``recovery.py``); and a process that is only slow must not be taken for dead, since
-nothing would stop its writes. Leases with fencing tokens are for that. Here the supervisor is the
-parent of all processes and learns of their death from the operating system.
+What this cannot do: a reservation does not end by itself. When its process dies, somebody has to
+know and release it (``recovery.py``); and a process that is only slow must not be taken for dead,
+since nothing would stop its writes. Leases with fencing tokens are for that. Here the supervisor is
+the parent of all processes and learns of their death from the operating system.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ NEXT_EVENTS: dict[str, set[str]] = {
 
 
 def transition_problem(transitions: Sequence[dict[str, Any]]) -> str | None:
-    """What is wrong with a flow's transitions, or None: an unbroken chain from CREATED to an end."""
+    """What is wrong with a flow's transitions, or None if they lead from CREATED to an end."""
     status: str = Status.CREATED
     for row in transitions:
         if row["from_status"] != status:

@@ -1,4 +1,4 @@
-"""What a run consists of: its decisions, agents, limits. Kept in the store, for the checks after."""
+"""What a run consists of, kept in the store for the checks after it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from dir_redis import StorageBundle
-from examples.fleet.prices import Decision
+from examples.fleet.prices import Decision, symbol_of
 
 CAPITAL = "capital"
 CAPITAL_LIMIT = 100_000.0
@@ -33,6 +33,11 @@ class Plan:
     agents: list[str]
     limits: dict[str, float]
     escalation_budget: int
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols that are decided about."""
+        return sorted({symbol_of(dfid) for dfid in self.decisions})
 
     def store(self, store: StorageBundle) -> None:
         """Write the plan, and declare its limits as capacities."""

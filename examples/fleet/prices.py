@@ -68,3 +68,8 @@ def decisions(quotes: Iterable[Quote], *, months: int | None = None) -> list[Dec
         dfid = f"{quote.symbol}-{quote.month:%Y-%m}"
         dated.append((quote.month, Decision(dfid, quote.symbol, window)))
     return [decision for _, decision in dated]
+
+
+def symbol_of(dfid: str) -> str:
+    """The symbol that a flow decides about."""
+    return dfid.partition("-")[0]

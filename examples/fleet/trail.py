@@ -21,7 +21,7 @@ class Trail:
         self.dfid = dfid
         self.agent_id = agent_id
         self._store = store
-        self._details = {
+        self._details: dict[str, dict[str, Any]] = {
             row["event"]: row["details"] for row in store.decision_audit.events_for_dfid(dfid)
         }
         self.status = status_of(store, dfid)

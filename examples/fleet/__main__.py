@@ -1,0 +1,165 @@
+"""The command ``python -m examples.fleet``."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from dir_redis import (
+    StorageBundle,
+    StorageConfigurationError,
+    StorageError,
+    embedded_storage,
+    open_storage,
+)
+
+OK, BROKEN, UNABLE = 0, 1, 2
+REPORT_WIDTH = 100
+NEEDED = ("rich", "matplotlib")
+ONE_PROCESS_SCHEMES = ("memory", "fakeredis")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo.
+
+    Returns:
+        0 when every invariant held, 1 when one is broken, 2 when the demo could not run, 128 plus
+        the signal's number when it was stopped (130 for Ctrl-C).
+    """
+    options = parse(arguments)
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        return _unable(f"the demo needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+    from examples.fleet.run import InterruptionError
+    from examples.fleet.supervisor import FleetError
+
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        with _open(options) as store:
+            return _demo(options, store)
+    except (StorageError, FleetError, OSError) as error:
+        return _unable(str(error))
+    except InterruptionError as interrupted:
+        print(f"stopped by {interrupted}; what was held is released", file=sys.stderr)
+        return 128 + interrupted.signum
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; mistakes end the program with exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.fleet",
+        description="A fleet of trading agents on real prices, one process each, on one store.",
+    )
+    parser.add_argument(
+        "--url",
+        help="the store, as for open_storage: redis://host, sqlite:////path.db, ... "
+        "(default: an embedded Valkey server of its own)",
+    )
+    parser.add_argument("--namespace", help="an empty one of the server (default: a fresh one)")
+    parser.add_argument("--workers", type=_between(1, 32), default=8, metavar="N")
+    parser.add_argument(
+        "--kill", type=_between(0, 100), default=0, metavar="N", help="kill N workers on the way"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the choice of whom to kill when")
+    parser.add_argument(
+        "--months", type=_between(1, 1000), metavar="N", help="take N months only of each symbol"
+    )
+    parser.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR")
+    options = parser.parse_args(arguments)
+    scheme = (options.url or "").partition("://")[0]
+    if scheme in ONE_PROCESS_SCHEMES:
+        parser.error(
+            f"{scheme}:// lives in one process, and the demo's workers are processes of their own; "
+            "take a server, an SQLite file, or leave --url out"
+        )
+    if options.namespace is None:
+        options.namespace = f"fleet-{uuid.uuid4().hex[:8]}"
+    return options
+
+
+def _open(options: argparse.Namespace) -> StorageBundle:
+    try:
+        if options.url is None:
+            return embedded_storage(namespace=options.namespace)
+        return open_storage(options.url, namespace=options.namespace)
+    except ValueError as error:  # the namespace is no name
+        raise StorageConfigurationError(str(error)) from error
+
+
+def _demo(options: argparse.Namespace, store: StorageBundle) -> int:
+    from rich.console import Console
+
+    from examples.fleet.chart import CapitalUse, as_text, draw
+    from examples.fleet.history import History
+    from examples.fleet.invariants import check_all
+    from examples.fleet.plan import make_plan
+    from examples.fleet.prices import decisions, read_quotes
+    from examples.fleet.report import print_report, print_verdicts
+    from examples.fleet.run import KillPlan, run_fleet
+    from examples.fleet.supervisor import Address
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=REPORT_WIDTH)
+    if _in_use(store):
+        return _unable(
+            f"{_where(store)} has data already; the demo proves something on an empty one only"
+        )
+    todo = decisions(read_quotes(), months=options.months)
+    plan = make_plan(todo, workers=options.workers)
+    plan.store(store)
+    console.print(f"{options.workers} agents, {len(todo)} decisions, on {_where(store)}")
+    # The bundle's own URL hides passwords, and an embedded server has no other.
+    embedded = options.url is None or options.url.startswith("embedded:")
+    address = Address(str(store.url) if embedded else options.url, options.namespace)
+    kills = KillPlan(options.kill, total=len(todo), seed=options.seed)
+    run_fleet(store, plan, todo, address=address, kills=kills, console=console)
+
+    history = History.read(store)
+    print_report(console, store, history)
+    use = CapitalUse.of(history)
+    picture = options.output / "capital.png"
+    draw(use, picture)
+    console.print("\n[bold]Capital in use[/bold], US dollars")
+    console.print(as_text(use), markup=False)
+    console.print(f"The same as a picture: {picture}\n")
+    findings = check_all(store)
+    print_verdicts(console, findings)
+    return OK if all(finding.holds for finding in findings) else BROKEN
+
+
+def _in_use(store: StorageBundle) -> bool:
+    return bool(
+        store.agent_registry.list_active_agents()
+        or store.lifecycle.get_transitions()
+        or store.decision_audit.all_events_chronological()
+    )
+
+
+def _where(store: StorageBundle) -> str:
+    return f"{store.url}" + (f", namespace {store.namespace}" if store.namespace else "")
+
+
+def _between(low: int, high: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
+        return int(text)
+
+    return number
+
+
+def _unable(problem: str) -> int:
+    print(f"error: {problem}", file=sys.stderr)
+    return UNABLE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
