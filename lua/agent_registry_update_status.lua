@@ -16,6 +16,9 @@ local agent_id, status = ARGV[1], ARGV[2]
 local reason = #ARGV == 5 and ARGV[3]
 
 return once(function()
+  -- A key of another type fails here, before anything is written.
+  redis.call('HLEN', agent_key)
+  redis.call('ZCARD', active_key)
   local registered = redis.call('ZSCORE', agents_key, agent_id)
   if not registered then
     return 'UNKNOWN'

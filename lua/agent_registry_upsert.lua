@@ -15,6 +15,9 @@ local agent_key, agents_key, active_key = KEYS[1], KEYS[2], KEYS[3]
 local agent_id, status = ARGV[1], ARGV[2]
 
 return once(function()
+  -- A key of another type fails here, before anything is written.
+  redis.call('HLEN', agent_key)
+  redis.call('ZCARD', active_key)
   local registered = redis.call('ZSCORE', agents_key, agent_id)
   if not registered then
     registered = next_stamp(agents_key)

@@ -10,7 +10,7 @@
 local context_key = KEYS[1]
 
 return once(function()
+  redis.call('HINCRBY', context_key, 'version', 1) -- may fail on garbage, so it comes first
   redis.call('HSET', context_key, unpack(ARGV, 1, #ARGV - 2))
-  redis.call('HINCRBY', context_key, 'version', 1)
   return 'OK'
 end)

@@ -14,6 +14,7 @@ local pending_key, open_key, resolved_key = KEYS[1], KEYS[2], KEYS[3]
 local dfid, request = ARGV[1], ARGV[2]
 
 return once(function()
+  redis.call('HLEN', open_key) -- a key of another type fails here, before anything is written
   redis.call('ZADD', pending_key, next_stamp(pending_key), dfid)
   redis.call('HSET', open_key, dfid, request)
   redis.call('DEL', resolved_key)

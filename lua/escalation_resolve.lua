@@ -22,6 +22,7 @@ return once(function()
   if not requested then
     error('DIRCORRUPT 1')
   end
+  redis.call('HLEN', resolved_key) -- a key of another type fails here, before anything is written
   local time = redis.call('TIME')
   local moment = tonumber(time[1]) * 1000000 + tonumber(time[2])
   redis.call('ZREM', pending_key, dfid)

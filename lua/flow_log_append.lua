@@ -15,6 +15,7 @@
 local log_key, flow_key = KEYS[1], KEYS[2]
 
 return once(function()
+  redis.call('LLEN', flow_key) -- a key of another type fails here, before anything is written
   local time = redis.call('TIME')
   local microseconds = tonumber(time[2])
   local id = string.format(

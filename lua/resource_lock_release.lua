@@ -29,8 +29,9 @@ return once(function()
       set_totals[#set_totals + 1] = total
     end
   end
-  write_fields('HSET', totals_key, set_totals)
-  write_fields('HDEL', totals_key, drop_totals)
+  -- A server that is out of memory looks at a script's first write: one that frees is let through.
   redis.call('DEL', flow_key)
+  write_fields('HDEL', totals_key, drop_totals)
+  write_fields('HSET', totals_key, set_totals)
   return 'OK'
 end)

@@ -14,6 +14,7 @@ local saga_key, dirty_key = KEYS[1], KEYS[2]
 local dfid, failed_step, partial_state = ARGV[1], ARGV[2], ARGV[3]
 
 return once(function()
+  redis.call('HLEN', saga_key) -- a key of another type fails here, before anything is written
   redis.call('ZADD', dirty_key, next_stamp(dirty_key), dfid)
   redis.call('HSET', saga_key, 'failed_step', failed_step, 'partial_state', partial_state)
   return 'OK'

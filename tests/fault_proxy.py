@@ -46,9 +46,16 @@ class FaultProxy:
         with self._lock:
             self._requests_to_lose, self._trigger = count, to
 
-    def close(self) -> None:
+    def refuse_connections(self) -> None:
+        """Let no new connection be made; those that there are go on."""
         self._closing = True
+        # Closing alone would leave the port listening while accept() waits on it.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def close(self) -> None:
+        self.refuse_connections()
         for one in list(self._open):
             one.close()
 

@@ -6,6 +6,7 @@ units, as int64 in the store, so 0.1 and 0.2 fill a capacity of 0.3 and nothing 
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,11 +55,11 @@ class AmountScale:
             exact = Decimal(int(amount))
         else:
             # The shortest text that gives the float is the amount its writer meant.
-            exact = Decimal(repr(float(amount)))
+            exact = Decimal(repr(_as_float(amount)))
         if not exact.is_finite():
-            raise ValueError(f"the amount of {resource_id!r} must be finite, not {amount}")
+            raise ValueError(f"the amount of {resource_id!r} must be finite")
         if exact < 0:
-            raise ValueError(f"the amount of {resource_id!r} must not be negative, not {amount}")
+            raise ValueError(f"the amount of {resource_id!r} must not be negative")
         try:
             units = int(
                 exact.quantize(Decimal(1).scaleb(-self.places), context=_EXACT).scaleb(
@@ -70,7 +71,7 @@ class AmountScale:
         if units > INT64_MAX:
             raise ValueError(
                 f"the amount of {resource_id!r} is too large: 64 bits at {self.places} decimal "
-                f"places hold up to {self.to_decimal(INT64_MAX):f}, not {amount}"
+                f"places hold up to {self.to_decimal(INT64_MAX):f}"
             )
         return units
 
@@ -126,6 +127,14 @@ class AmountScale:
             f"exceeds {self.to_decimal(INT64_MAX):f}, the most 64 bits hold at "
             f"{self.places} decimal places"
         )
+
+
+def _as_float(amount: numbers.Real) -> float:
+    """A real number as a float; infinite if it is too large for one."""
+    try:
+        return float(amount)
+    except OverflowError:
+        return math.inf
 
 
 def admit(

@@ -17,6 +17,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
 MAX_ID_BYTES = 1024
 INT64_MAX = 2**63 - 1
 
+_DEPTH_MARGIN = 200
+
 SEVERITIES = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 
 P = ParamSpec("P")
@@ -53,9 +55,20 @@ def json_text(argument: str, value: object) -> str:
     plain = text(argument, value)
     try:
         json.loads(plain)
+        check_depth(plain)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{argument} is not JSON: {error}") from error
     return plain
+
+
+def check_depth(encoded: str) -> None:
+    """Leave room for reading a document from a deeper stack, or within another document.
+
+    Raises:
+        RecursionError: JSON text is nested almost too deeply for Python to parse.
+    """
+    if encoded.count("[") + encoded.count("{") > _DEPTH_MARGIN:
+        json.loads("[" * _DEPTH_MARGIN + encoded + "]" * _DEPTH_MARGIN)
 
 
 def json_document(argument: str, value: object) -> str:
@@ -70,7 +83,7 @@ def integer(argument: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{argument} must be an int, not {type(value).__name__}")
     if not -INT64_MAX - 1 <= value <= INT64_MAX:
-        raise ValueError(f"{argument} must fit 64 bits, which {value} does not")
+        raise ValueError(f"{argument} must fit 64 bits")
     return int(value)
 
 

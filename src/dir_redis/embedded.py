@@ -32,12 +32,21 @@ class ServerProcess:
         arguments: its command line.
         url: where it will answer.
         folder: its working directory; it logs to ``server.log`` there.
+        inherit: file descriptors that stay open in it.
 
     Raises:
         StorageConfigurationError: it ended, or did not answer in time; its log says why.
     """
 
-    def __init__(self, binary: Path, arguments: Sequence[str], *, url: str, folder: Path) -> None:
+    def __init__(
+        self,
+        binary: Path,
+        arguments: Sequence[str],
+        *,
+        url: str,
+        folder: Path,
+        inherit: Sequence[int] = (),
+    ) -> None:
         self.url = url
         log_path = folder / "server.log"
         with log_path.open("ab") as log:
@@ -50,9 +59,8 @@ class ServerProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=inherit,
             )
-        self._owner_pid = os.getpid()
-        atexit.register(self.stop)
         try:
             self._wait_until_ready(log_path)
         except BaseException:
@@ -66,9 +74,6 @@ class ServerProcess:
 
     def stop(self) -> None:
         """Shut the server down in good order; further calls do nothing."""
-        atexit.unregister(self.stop)
-        if os.getpid() != self._owner_pid:  # a forked child has no say
-            return
         self._process.terminate()
         try:
             self._process.wait(SHUTDOWN_TIMEOUT_SEC)
@@ -77,7 +82,6 @@ class ServerProcess:
 
     def kill(self) -> None:
         """Kill the server on the spot (SIGKILL)."""
-        atexit.unregister(self.stop)
         self._process.kill()
         self._process.wait()
 
@@ -87,11 +91,13 @@ class ServerProcess:
         try:
             while time.monotonic() < deadline:
                 try:
-                    client.ping()
-                    return
+                    # Who answers may be another server that was quicker to take the port.
+                    if client.info("server")["process_id"] == self.pid:
+                        return
                 except (DriverConnectionError, DriverTimeoutError):
-                    if self._process.poll() is not None:
-                        break
+                    pass
+                if self._process.poll() is not None:
+                    break
                 time.sleep(0.01)
         finally:
             client.close()
@@ -121,6 +127,8 @@ class EmbeddedServer:
         settings: Mapping[str, str] | None = None,
     ) -> None:
         binary = valkey_binary()
+        self._owner_pid = os.getpid()
+        self._closed = False
         # Not in the data folder: a socket's path has room for some hundred bytes only.
         self._socket_folder = Path(tempfile.mkdtemp(prefix="dir-redis-"))
         self._lock_file: int | None = None
@@ -137,10 +145,18 @@ class EmbeddedServer:
             }
             arguments = [word for key, value in directives.items() for word in (f"--{key}", value)]
             self.url = f"unix://{directives['unixsocket']}"
-            self._process = ServerProcess(binary, arguments, url=self.url, folder=folder)
+            # The server holds the lock as well, so that it keeps others out of the folder even
+            # if this program is killed and cannot stop it.
+            inherit: list[int] = [] if self._lock_file is None else [self._lock_file]
+            self._process = ServerProcess(
+                binary, arguments, url=self.url, folder=folder, inherit=inherit
+            )
+            if self._lock_file is not None:
+                os.pwrite(self._lock_file, f"{self.pid}\n".ljust(20).encode(), 0)
         except BaseException:
             self._clean_up()
             raise
+        atexit.register(self.close)
 
     @property
     def pid(self) -> int:
@@ -148,7 +164,11 @@ class EmbeddedServer:
         return self._process.pid
 
     def close(self) -> None:
-        """Stop the server; further calls do nothing."""
+        """Stop the server; further calls, and those of a forked child, do nothing."""
+        if self._closed or os.getpid() != self._owner_pid:
+            return
+        self._closed = True
+        atexit.unregister(self.close)
         self._process.stop()
         self._clean_up()
 
@@ -171,14 +191,17 @@ class EmbeddedServer:
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            pid = os.read(self._lock_file, 20).decode().strip() or "unknown"
             raise StorageConfigurationError(
-                f"the embedded store in {folder} is in use by another process; let that one "
-                "hand out its bundle's url to the others"
+                f"the embedded store in {folder} is in use: its server has the process id {pid}. "
+                "Let the program that started it hand out its bundle's url, or stop the server "
+                "if that program is gone"
             ) from error
         return folder
 
     def _clean_up(self) -> None:
         if self._lock_file is not None:
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)  # also for forked children, which have it
             os.close(self._lock_file)
             self._lock_file = None
         shutil.rmtree(self._socket_folder, ignore_errors=True)

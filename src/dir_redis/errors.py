@@ -2,7 +2,8 @@
 
 Bad arguments are ``ValueError`` or ``TypeError`` naming the argument. Everything that goes wrong
 with a store is a :class:`StorageError`; an error of the driver underneath is kept as
-``__cause__`` and never reaches the caller itself.
+``__cause__`` and never reaches the caller itself. All of them survive pickling, so they cross
+process boundaries whole: what a constructor is given is what ``args`` holds.
 """
 
 from __future__ import annotations
@@ -49,9 +50,12 @@ class StorageUnavailableError(StorageError):
             or may not have been applied; False when nothing can have been applied.
     """
 
-    def __init__(self, message: str, *, outcome_unknown: bool) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, outcome_unknown: bool) -> None:
+        super().__init__(message, outcome_unknown)
         self.outcome_unknown = outcome_unknown
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class StorageRefusedError(StorageError):
@@ -61,9 +65,12 @@ class StorageRefusedError(StorageError):
         code: the server's error code, such as ``OOM``, ``READONLY`` or ``NOPERM``.
     """
 
-    def __init__(self, message: str, *, code: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message, code)
         self.code = code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class StorageConfigurationError(StorageError):
@@ -79,8 +86,13 @@ class CorruptRecordError(StorageError):
 
     Attributes:
         key: the key (Redis) or table and id (SQLite) of the record.
+        problem: what is wrong with it.
     """
 
     def __init__(self, key: str, problem: str) -> None:
-        super().__init__(f"the record at {key!r} is corrupt: {problem}")
+        super().__init__(key, problem)
         self.key = key
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"the record at {self.key!r} is corrupt: {self.problem}"

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from dir_redis.arguments import check_depth
+
 
 def dumps_json_dict(data: Mapping[str, Any], *, sort_keys: bool = True) -> str:
     """Encode a dict the way audit details and idempotency results are stored.
@@ -30,7 +32,9 @@ def encode_object(argument: str, value: object) -> str:
     if not isinstance(value, Mapping):
         raise TypeError(f"{argument} must be a dict, not {type(value).__name__}")
     try:
-        return dumps_json_dict(dict(value))
+        encoded = dumps_json_dict(dict(value))
+        check_depth(encoded)
+        return encoded
     except TypeError as error:
         raise TypeError(f"{argument} cannot be stored as JSON: {error}") from error
     except (ValueError, RecursionError) as error:

@@ -34,6 +34,7 @@ from dir_redis.redis import (
     RedisSagaStorage,
     RedisStore,
 )
+from dir_redis.redis.connection import mask_secrets
 from dir_redis.sqlite import (
     SqliteAgentRegistryStorage,
     SqliteContextStorage,
@@ -85,19 +86,20 @@ def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> Sto
             )
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not {type(url).__name__}")
+    where = mask_secrets(url)
     scheme, separator, rest = url.partition("://")
     if not separator:
-        raise StorageConfigurationError(f"{url!r} is no URL; one looks like 'redis://localhost'")
+        raise StorageConfigurationError(f"{where!r} is no URL; one looks like 'redis://localhost'")
     amount_places = options.get("amount_places", DEFAULT_PLACES)
     if scheme == "memory":
         if rest:
-            raise StorageConfigurationError(f"memory:// takes no path, but {url!r} has one")
+            raise StorageConfigurationError(f"memory:// takes no path, but {where!r} has one")
         return memory_storage(amount_places=amount_places)
     if scheme == "sqlite":
         path = _path_in(rest)
         if path is None:
             raise StorageConfigurationError(
-                f"{url!r} names no file; write sqlite:///relative.db or sqlite:////absolute.db"
+                f"{where!r} names no file; write sqlite:///relative.db or sqlite:////absolute.db"
             )
         return sqlite_storage(path, amount_places=amount_places)
     if scheme == "embedded":
@@ -227,7 +229,7 @@ def _path_in(rest: str) -> str | None:
         return None
     if not rest.startswith("/") or rest == "/":
         raise StorageConfigurationError(
-            f"'://{rest}' should be followed by a path: three slashes for a relative one, "
-            "four for an absolute one"
+            "the scheme should be followed by a path: three slashes for a relative one, four for "
+            f"an absolute one, not '://{mask_secrets(rest)}'"
         )
     return rest[1:]

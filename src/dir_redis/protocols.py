@@ -273,7 +273,7 @@ class CapacityStorage(ResourceLockStorage, Protocol):
     def acquire_batch(
         self,
         dfid: str,
-        resources: dict[str, float],
+        resources: Mapping[str, float | Decimal],
         timeout_sec: float,
         *,
         capacities: Mapping[str, float | Decimal] | None = None,

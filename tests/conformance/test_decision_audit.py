@@ -256,3 +256,43 @@ def test_concurrent_records_are_all_there_each_threads_own_in_order(audit, race)
         assert [row["step_id"] for row in own] == [str(turn) for turn in range(20)]
     for flow in ("f0", "f1", "f2", "f3"):
         assert audit.events_for_dfid(flow) == [row for row in rows if row["dfid"] == flow]
+
+
+@pytest.mark.parametrize("depth", [100, 500, 700, 900, 950, 980, 5_000])
+def test_nested_details_are_refused_or_read_back(bundle, depth):
+    details = {}
+    for _ in range(depth):
+        details = {"in": details}
+
+    refused = refusal_of(lambda: bundle.decision_audit.record("f", "E", details=details))
+
+    rows = bundle.decision_audit.events_for_dfid("f")
+    assert rows == bundle.decision_audit.all_events_chronological()
+    if depth <= 700:
+        assert refused is None
+    if refused is None:
+        assert rows[0]["details"] == details
+    else:
+        assert "details" in refused
+        assert rows == []
+
+
+@pytest.mark.parametrize("depth", [100, 500, 700, 900, 950, 980, 5_000])
+def test_a_nested_request_never_spoils_the_list_of_requests(bundle, depth):
+    document = "[" * depth + "]" * depth
+
+    refused = refusal_of(
+        lambda: bundle.escalation.insert_request("f", "a", "r", document, "{}", "i")
+    )
+
+    assert len(bundle.escalation.get_pending_requests()) == (refused is None)
+    assert refused is None or "context_json" in refused
+
+
+def refusal_of(call):
+    """The message of the ValueError that a call raises, or None."""
+    try:
+        call()
+    except ValueError as error:
+        return str(error)
+    return None

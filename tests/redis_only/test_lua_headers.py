@@ -121,8 +121,8 @@ def test_a_script_that_writes_is_applied_once(path: Path) -> None:
 
 def test_only_commands_of_redis_6_2_are_called(path: Path) -> None:
     known = {
-        *("DEL", "EXISTS", "GET", "HDEL", "HGET", "HINCRBY", "HKEYS", "HMGET", "HSET"),
-        *("LRANGE", "RPUSH", "SET", "TIME", "XADD", "XRANGE"),
-        *("ZADD", "ZRANGE", "ZREM", "ZREVRANGE", "ZSCORE"),
+        *("DEL", "EXISTS", "GET", "HDEL", "HGET", "HINCRBY", "HKEYS", "HLEN", "HMGET", "HSET"),
+        *("LLEN", "LRANGE", "RPUSH", "SET", "TIME", "XADD", "XRANGE"),
+        *("ZADD", "ZCARD", "ZRANGE", "ZREM", "ZREVRANGE", "ZSCORE"),
     }
     assert set(re.findall(r"redis\.p?call\(\s*'([A-Z]+)'", code_of(path))) <= known

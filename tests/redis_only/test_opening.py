@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +245,10 @@ def test_a_sentinel_url_finds_the_primary(sentinel_url: str, namespace: str) -> 
         ("sqlite://", "names no file"),
         ("sqlite://relative.db", "three slashes"),
         ("memory://x", "takes no path"),
+        ("redis://localhost?foo=1", "foo"),
+        ("redis://localhost?protocol=9", "protocol"),
+        ("redis+cluster://localhost?foo=1", "foo"),
+        ("redis+sentinel://localhost/s?foo=1", "foo"),
     ],
 )
 def test_a_url_that_cannot_be_used_says_why(url: str, problem: str) -> None:
@@ -278,6 +285,46 @@ def test_what_is_neither_url_nor_client_is_a_type_error(wrong: object) -> None:
 def test_an_option_out_of_range_names_itself(options: Any, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         redis_storage("fakeredis://", **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"namespase": "x"}, {"check_policy": "no"}, {"partitions": "3"}], ids=str
+)
+def test_an_option_that_is_misspelt_or_of_another_type_names_itself(options: Any) -> None:
+    with pytest.raises(TypeError, match=next(iter(options))):
+        redis_storage("fakeredis://", **options)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://:s3cret/x@h", "u:s3cret@h", "memory://u:s3cret@h", "sqlite://u:s3cret@h/x"]
+    + ["redis+cluster://u:s3cret/@h", "http://u:s3cret@h", "embedded://u:s3cret@h"],
+)
+def test_no_message_about_a_url_shows_its_password(url: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        open_storage(url, timeout_sec=0.1)
+
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_pipeline_is_no_client(servers: Any) -> None:
+    with (
+        redis.Redis.from_url(servers.url("valkey")) as client,
+        pytest.raises(TypeError, match="Pipeline"),
+    ):
+        redis_storage(client.pipeline())
+
+
+def test_a_server_that_comes_up_while_a_store_is_opened_is_waited_for(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    url = f"redis://127.0.0.1:{port}"
+    arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as stack:
+        opening = pool.submit(open_storage, url)
+        running = ServerProcess(valkey_binary(), arguments, url=url, folder=tmp_path)
+        stack.callback(running.stop)
+        with opening.result() as bundle:
+            assert works(bundle)
 
 
 def test_nobody_listening_is_unavailable_with_nothing_applied() -> None:
@@ -369,6 +416,48 @@ def test_an_embedded_folder_in_use_is_refused(tmp_path: Path) -> None:
         EmbeddedServer(tmp_path)
 
 
+def test_a_server_whose_program_was_killed_still_keeps_others_out_of_its_folder(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "import os, signal, sys; from dir_redis.embedded import EmbeddedServer\n"
+        "print(EmbeddedServer(sys.argv[1]).pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    orphan = int(killed.stdout)
+    try:
+        with pytest.raises(StorageConfigurationError, match=f"process id {orphan}"):
+            EmbeddedServer(tmp_path)
+    finally:
+        os.kill(orphan, signal.SIGTERM)
+
+    wait_until(lambda: opens(tmp_path), 10)
+
+
+def opens(folder: Path) -> bool:
+    """Whether an embedded server can be started on a folder."""
+    try:
+        EmbeddedServer(folder).close()
+    except StorageConfigurationError:
+        return False
+    return True
+
+
+def test_a_forked_child_cannot_close_its_parents_server() -> None:
+    with embedded_storage() as bundle:
+        child = os.fork()
+        if child == 0:
+            bundle.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+
+        assert bundle.url is not None
+        with open_storage(bundle.url) as again:
+            assert works(again)
+
+
 def test_a_server_that_does_not_start_shows_its_log(tmp_path: Path) -> None:
     with pytest.raises(StorageConfigurationError, match="no-such-directive"):
         EmbeddedServer(tmp_path, settings={"no-such-directive": "1"})
@@ -387,6 +476,10 @@ def test_a_server_that_does_not_start_shows_its_log(tmp_path: Path) -> None:
         ),
         ("redis://u:se@cret@h", "redis://u:***@h"),
         ("redis://h:1/0", "redis://h:1/0"),
+        ("redis://:s3cret/x@h", "redis://:***@h"),
+        ("redis+cluster://u:s3#c@ret/@h1,h2", "redis+cluster://u:***@h1,h2"),
+        ("user:secret@host", "user:***@host"),
+        ("redis://h?password=a@b", "redis://h?password=***"),
     ],
 )
 def test_passwords_in_urls_are_masked(url: str, masked: str) -> None:

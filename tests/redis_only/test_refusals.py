@@ -17,7 +17,8 @@ from dir_redis import (
 )
 from dir_redis.embedded import valkey_binary
 from dir_redis.redis.connection import connect
-from tests.servers import redis62_binary, server
+from tests.redis_only.test_once import WRITES
+from tests.servers import keys_of, redis62_binary, server
 
 BINARIES: dict[str, Callable[[], Path]] = {"valkey": valkey_binary, "redis62": redis62_binary}
 
@@ -184,6 +185,108 @@ def test_a_garbled_amount_never_lets_a_reservation_pass(
 
     assert caught.value.key == key
     assert not raw.exists(f"{{{namespace}:0}}:lock_flow:f")
+
+
+# Writes that do not depend on what was there: SET and DEL take any type.
+TAKE_ANY_TYPE = {
+    *("idempotency_set", "set_count", "delete", "clear_dirty", "insert_request"),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_write_that_meets_a_key_of_another_type_changes_nothing(
+    raw: Any, redis_url: str, namespace: str, name: str
+) -> None:
+    """Each key of the write in turn is spoilt; whatever the others hold must stay as it was."""
+    position = 0
+    touched = [""]
+    while position < len(touched):
+        with open_storage(redis_url, namespace=f"{namespace}-{position}") as bundle:
+            fill(bundle)
+            touched = keys_touched(bundle, WRITES[name])
+            fill(bundle)
+            spoilt = touched[position]
+            was_a_string = raw.type(spoilt) == b"string"
+            raw.delete(spoilt)
+            if was_a_string:
+                raw.rpush(spoilt, "garbage")
+            else:
+                raw.set(spoilt, "garbage")
+            before = contents(raw, f"{namespace}-{position}")
+
+            caught = None
+            try:
+                WRITES[name](bundle)
+            except CorruptRecordError as error:
+                caught = error
+
+            if caught is None:
+                assert name in TAKE_ANY_TYPE
+            else:
+                assert spoilt in caught.key
+                assert contents(raw, f"{namespace}-{position}") == before
+        position += 1
+
+
+def fill(bundle: StorageBundle) -> None:
+    """Leave something at every key that a write of flow f or agent a may touch."""
+    for write in WRITES.values():
+        write(bundle)
+    bundle.saga.mark_dirty("f", "s", "{}")
+    bundle.resource_lock.acquire_batch("f", {"r": 1}, 0)
+    bundle.intent_retry.set_count("f", 1)
+    bundle.escalation.insert_request("f", "a", "", "", "", "")
+
+
+def keys_touched(bundle: StorageBundle, write: Callable[[StorageBundle], Any]) -> list[str]:
+    """The keys that a write names, without its operation session."""
+    driver: Any = bundle.context._driver  # type: ignore[attr-defined]
+    execute = driver._execute_command
+    commands: list[Any] = []
+    driver._execute_command = lambda *command: commands.append(command) or execute(*command)
+    write(bundle)
+    driver._execute_command = execute
+    _, _, count, *rest = commands[-1]
+    return list(rest[: count - 1])
+
+
+def contents(raw: Any, namespace: str) -> dict[bytes, bytes]:
+    """Every key of a namespace with its serialized value, but the operation sessions."""
+    return {key: raw.dump(key) for key in keys_of(raw, namespace) if b"}:op:" not in key}
+
+
+@pytest.mark.parametrize(
+    ("key", "fields", "read"),
+    [
+        ("session:f", {"data": b"\xff"}, lambda b: b.context.get_session("f")),
+        ("agent:a", {"status": b"\xff"}, lambda b: b.agent_registry.get_status("a")),
+        ("saga:f", {"failed_step": b"\xff"}, lambda b: b.saga.get_dirty_state("f")),
+        ("lock_totals", {"r": b"\xff"}, lambda b: b.resource_lock.get_locked_amount("r", "f")),
+        ("agent:a", {"contract": "{}"}, lambda b: b.agent_registry.get_agent("a")),
+        ("agent:a", {"suspension_reason": "x"}, lambda b: b.agent_registry.get_status("a")),
+        ("saga:f", {"partial_state": "{}"}, lambda b: b.saga.get_dirty_state("f")),
+        ("lock_flow:f", {"r": "5"}, lambda b: b.resource_lock.get_locked_amount("r", "f")),
+    ],
+)
+def test_a_damaged_record_is_corrupt_and_never_just_not_found(
+    store: StorageBundle, raw: Any, namespace: str, key: str, fields: Any, read: Any
+) -> None:
+    raw.hset(f"{{{namespace}:0}}:{key}", mapping=fields)
+
+    with pytest.raises(CorruptRecordError, match=namespace):
+        read(store)
+
+
+def test_a_full_server_still_lets_a_flow_release(admin: Any, spoilt: StorageBundle) -> None:
+    for flow in ("f", "g"):
+        spoilt.resource_lock.acquire_batch(flow, {"r": 1, "s": 2}, 0)
+    spoilt.resource_lock.release("unknown")  # loads the script
+    admin.config_set("maxmemory", "1")
+
+    spoilt.resource_lock.release("f")
+
+    admin.config_set("maxmemory", "0")
+    assert spoilt.resource_lock.get_locked_amount("r", "nobody") == 1
 
 
 def test_an_index_entry_without_its_row_is_a_corrupt_record(

@@ -109,6 +109,18 @@ def test_rows_stay_in_order_when_the_servers_clock_goes_back(
     assert rows[1]["timestamp"] == "2100-01-01T00:00:00.000999Z"
 
 
+def test_members_stay_in_order_when_the_servers_clock_goes_back(
+    store: StorageBundle, raw: Any, tag: str
+) -> None:
+    in_the_year_2100 = 4102444800000000
+    raw.zadd(f"{tag}sagas_dirty", {"earlier": in_the_year_2100})
+
+    for flow in ("z", "y", "x"):
+        store.saga.mark_dirty(flow, "s", "{}")
+
+    assert store.saga.get_dirty_flows() == ["earlier", "z", "y", "x"]
+
+
 def test_a_transition(store: StorageBundle, raw: Any, tag: str) -> None:
     store.lifecycle.record_transition("f", "CREATED", "ACTIVE", root_dfid="r")
 

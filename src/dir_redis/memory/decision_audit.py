@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections import defaultdict
 from typing import Any
@@ -13,14 +12,17 @@ from dir_redis.log_rows import audit_row
 from dir_redis.memory.storage import MemoryStorage
 from dir_redis.protocols import DecisionAuditStorage
 
+# A row without its details, and those as JSON.
+_Row = tuple[dict[str, Any], str]
+
 
 class MemoryDecisionAuditStorage(MemoryStorage, DecisionAuditStorage):
     """The audit log of one process."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._rows: list[dict[str, Any]] = []
-        self._rows_by_flow: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._rows: list[_Row] = []
+        self._rows_by_flow: defaultdict[str, list[_Row]] = defaultdict(list)
 
     @checked
     def record(
@@ -35,7 +37,7 @@ class MemoryDecisionAuditStorage(MemoryStorage, DecisionAuditStorage):
         agent_id: str | None = None,
         severity: str = "INFO",
     ) -> None:
-        stored_details = json.loads(encode_object("details", {} if details is None else details))
+        encoded = encode_object("details", {} if details is None else details)
         with self._lock:
             row = audit_row(
                 dfid=dfid,
@@ -44,17 +46,23 @@ class MemoryDecisionAuditStorage(MemoryStorage, DecisionAuditStorage):
                 moment=self._clock.now(),
                 step_id=step_id,
                 state=state,
-                details=stored_details,
+                details={},
                 severity=severity,
             )
-            self._rows.append(row)
-            self._rows_by_flow[dfid].append(row)
+            self._rows.append((row, encoded))
+            self._rows_by_flow[dfid].append((row, encoded))
 
     @checked
     def events_for_dfid(self, dfid: str) -> list[dict[str, Any]]:
         with self._lock:
-            return copy.deepcopy(self._rows_by_flow.get(dfid, []))
+            rows = list(self._rows_by_flow.get(dfid, ()))
+        return _copies(rows)
 
     def all_events_chronological(self) -> list[dict[str, Any]]:
         with self._lock:
-            return copy.deepcopy(self._rows)
+            rows = list(self._rows)
+        return _copies(rows)
+
+
+def _copies(rows: list[_Row]) -> list[dict[str, Any]]:
+    return [{**row, "details": json.loads(encoded)} for row, encoded in rows]

@@ -40,7 +40,7 @@ class MemoryResourceLockStorage(MemoryStorage, CapacityStorage):
     def acquire_batch(
         self,
         dfid: str,
-        resources: dict[str, float],
+        resources: Mapping[str, float | Decimal],
         timeout_sec: float,
         *,
         capacities: Mapping[str, float | Decimal] | None = None,

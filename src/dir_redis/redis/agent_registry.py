@@ -37,9 +37,12 @@ class RedisAgentRegistryStorage(RedisStorage, AgentRegistryStorage):
     @operation
     def get_agent(self, agent_id: str) -> Steps[dict[str, Any] | None]:
         key = self._keys.agent(agent_id)
-        contract, priority, status, version, token = yield Command("HMGET", key, _FIELDS)
-        if status is None:
+        fields = yield Command("HMGET", key, _FIELDS)
+        contract, priority, status, version, token = fields
+        if not any(fields):
             return None
+        if status is None:
+            raise CorruptRecordError(key, "it has no status")
         try:
             whole_priority = int(priority)
         except (TypeError, ValueError) as error:
@@ -66,6 +69,8 @@ class RedisAgentRegistryStorage(RedisStorage, AgentRegistryStorage):
     def get_status(self, agent_id: str) -> Steps[tuple[str, str | None] | None]:
         key = self._keys.agent(agent_id)
         status, reason = yield Command("HMGET", key, ("status", "suspension_reason"))
+        if status is None and reason is not None:
+            raise CorruptRecordError(key, "it has no status")
         return None if status is None else (as_text(status), as_optional_text(reason))
 
     @operation

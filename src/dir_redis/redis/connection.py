@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
+from redis.client import Pipeline
+from redis.cluster import ClusterNode, ClusterPipeline, RedisCluster
 from redis.connection import parse_url
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from dir_redis.errors import StorageConfigurationError
 
@@ -46,15 +48,25 @@ class Connection:
     Attributes:
         client: the redis-py client.
         where: its URL or address without secrets, for messages.
+        url: its URL without secrets; None for a ready client.
         fails_over: whether another server can take over, so that a refusal such as READONLY is
             worth a retry.
-        owned: whether closing the store closes the client.
+        single_attempt: whether one call of the client sends a command at most once, so that the
+            error of a call tells all there is to know about it.
+        close: closes what was opened here; does nothing for a ready client.
     """
 
     client: Client
     where: str
+    url: str | None
     fails_over: bool
-    owned: bool
+    single_attempt: bool
+    close: Callable[[], None]
+
+    def disconnect_idle(self) -> None:
+        """Have the next commands connect anew, unless the client is a ready one or a cluster's."""
+        if self.url is not None and not isinstance(self.client, RedisCluster):
+            self.client.connection_pool.disconnect(inuse_connections=False)
 
 
 def connect(url_or_client: object, *, attempt_timeout_sec: float) -> Connection:
@@ -70,7 +82,9 @@ def connect(url_or_client: object, *, attempt_timeout_sec: float) -> Connection:
         TypeError: it is neither.
         StorageConfigurationError: the URL cannot be used, or a ready client cannot.
     """
-    if isinstance(url_or_client, redis.Redis | RedisCluster):
+    if isinstance(url_or_client, redis.Redis | RedisCluster) and not isinstance(
+        url_or_client, Pipeline | ClusterPipeline
+    ):
         return _ready(url_or_client)
     if not isinstance(url_or_client, str):
         raise TypeError(
@@ -86,20 +100,17 @@ def connect(url_or_client: object, *, attempt_timeout_sec: float) -> Connection:
     }
     try:
         if scheme in _PLAIN_SCHEMES:
-            url = _PLAIN_SCHEMES[scheme] + url_or_client.removeprefix(scheme)
-            client: Client = redis.Redis.from_url(url, **options)
-            return Connection(client, where, fails_over=False, owned=True)
+            return _plain(url_or_client, scheme, options, where)
         if scheme == "redis+sentinel":
-            client = _sentinel(url_or_client, options)
-            return Connection(client, where, fails_over=True, owned=True)
+            return _sentinel(url_or_client, options, where)
         if scheme == "redis+cluster":
-            client = _cluster(url_or_client, options)
-            return Connection(client, where, fails_over=True, owned=True)
+            return _cluster(url_or_client, options, where)
         if scheme == "fakeredis":
-            client = _fakeredis(url_or_client)
-            return Connection(client, where, fails_over=False, owned=True)
+            return _fakeredis(url_or_client, where)
     except (ValueError, TypeError) as error:
-        raise StorageConfigurationError(f"cannot use the URL {where!r}: {error}") from error
+        # What urllib and redis-py say may quote a part of the password.
+        why = "a part of it cannot be read" if "@" in url_or_client else error
+        raise StorageConfigurationError(f"cannot use the URL {where!r}: {why}") from error
     raise StorageConfigurationError(
         f"cannot use the URL {where!r}: its scheme is none of {', '.join(_PLAIN_SCHEMES)}, "
         "redis+sentinel, redis+cluster, fakeredis"
@@ -107,9 +118,15 @@ def connect(url_or_client: object, *, attempt_timeout_sec: float) -> Connection:
 
 
 def mask_secrets(url: str) -> str:
-    """Return a URL with the passwords in it replaced by ``***``."""
-    masked = re.sub(r"(://[^/?#@]*?):[^/?#]*@", r"\1:***@", url)
-    return re.sub(r"((?:^|[?&])[^=&]*password)=[^&]*", r"\1=***", masked)
+    """Return a URL, or what somebody took for one, with the passwords in it as ``***``."""
+    masked = re.sub(r"((?:^|[?&])[^=&]*password)=[^&]*", r"\1=***", url)
+    # A password may hold what should have been percent-encoded: up to the last @ it is secret.
+    credentials, at, rest = masked.rpartition("@")
+    scheme, separator, pair = (
+        credentials.rpartition("://") if "://" in credentials else ("", "", credentials)
+    )
+    user, colon, _ = pair.partition(":")
+    return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{rest}"
 
 
 def _ready(client: Client) -> Connection:
@@ -118,11 +135,59 @@ def _ready(client: Client) -> Connection:
         raise StorageConfigurationError(
             f"the client encodes as {encoder.encoding}; make it with encoding='utf-8'"
         )
+
+    def leave_open() -> None:
+        """A ready client belongs to whoever made it."""
+
     if isinstance(client, RedisCluster):
-        return Connection(client, "a ready RedisCluster client", fails_over=True, owned=False)
-    kwargs = client.connection_pool.connection_kwargs
-    place = kwargs.get("path") or f"{kwargs.get('host')}:{kwargs.get('port')}"
-    return Connection(client, f"a ready client of {place}", fails_over=False, owned=False)
+        return Connection(
+            client,
+            "the cluster of a ready client",
+            None,
+            fails_over=True,
+            single_attempt=False,
+            close=leave_open,
+        )
+    pool = client.connection_pool
+    settings = pool.connection_kwargs
+    by_sentinel = isinstance(pool, SentinelConnectionPool)
+    place = settings.get("path") or f"{settings.get('host')}:{settings.get('port')}"
+    if isinstance(pool, SentinelConnectionPool):
+        place = f"the Sentinel service {pool.service_name}"
+    return Connection(
+        client,
+        str(place),
+        None,
+        fails_over=by_sentinel,
+        # Who made it may have asked for retries, which then happen within one call.
+        single_attempt=False,
+        close=leave_open,
+    )
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Find out now, not at the first command, whether the driver takes the options.
+
+    Raises:
+        TypeError: there is no such option.
+        ValueError: an option has an impossible value.
+    """
+    try:
+        redis.Connection(**options)
+    except redis.RedisError as error:
+        raise ValueError(str(error)) from error
+
+
+def _plain(url: str, scheme: str, options: dict[str, Any], where: str) -> Connection:
+    client = redis.Redis.from_url(_PLAIN_SCHEMES[scheme] + url.removeprefix(scheme), **options)
+    pool = client.connection_pool
+    try:
+        pool.connection_class(**pool.connection_kwargs)  # see _check_options
+    except redis.RedisError as error:
+        raise ValueError(str(error)) from error
+    return Connection(
+        client, where, where, fails_over=False, single_attempt=True, close=client.close
+    )
 
 
 def _split_hosts(url: str, default_port: int) -> tuple[list[tuple[str, int]], dict[str, Any], str]:
@@ -141,7 +206,7 @@ def _split_hosts(url: str, default_port: int) -> tuple[list[tuple[str, int]], di
     return addresses, options, parts.path.strip("/")
 
 
-def _sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
+def _sentinel(url: str, options: dict[str, Any], where: str) -> Connection:
     addresses, from_url, path = _split_hosts(url, DEFAULT_SENTINEL_PORT)
     service, _, database = path.partition("/")
     if not service:
@@ -152,25 +217,34 @@ def _sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
         if name.startswith("sentinel_")
     }
     settings = {**options, **from_url, "db": int(database or from_url.get("db", 0))}
-    to_sentinel = {
-        "socket_timeout": settings["socket_timeout"],
-        "socket_connect_timeout": settings["socket_connect_timeout"],
-        **to_sentinel,
-    }
-    sentinel = Sentinel(addresses, sentinel_kwargs=to_sentinel, **settings)
+    _check_options(settings)
+    _check_options(to_sentinel)
+    sentinel = Sentinel(addresses, sentinel_kwargs={**options, **to_sentinel}, **settings)
     client: redis.Redis = sentinel.master_for(service)
-    return client
+
+    def close() -> None:
+        client.close()
+        for one in sentinel.sentinels:
+            one.close()
+
+    return Connection(client, where, where, fails_over=True, single_attempt=True, close=close)
 
 
-def _cluster(url: str, options: dict[str, Any]) -> RedisCluster:
+def _cluster(url: str, options: dict[str, Any], where: str) -> Connection:
     addresses, from_url, path = _split_hosts(url, DEFAULT_PORT)
     if path not in ("", "0"):
         raise ValueError(f"a cluster has no database {path!r}")
+    settings = {**options, **from_url}
+    _check_options(settings)
     nodes = [ClusterNode(host, port) for host, port in addresses]
-    return RedisCluster(startup_nodes=nodes, **{**options, **from_url})
+    client = RedisCluster(startup_nodes=nodes, **settings)
+    # After an error it asks the nodes anew, and what that meets hides what the command met.
+    return Connection(
+        client, where, where, fails_over=True, single_attempt=False, close=client.close
+    )
 
 
-def _fakeredis(url: str) -> redis.Redis:
+def _fakeredis(url: str, where: str) -> Connection:
     """A client of a pretended server; those of one name share it, an unnamed one is private."""
     try:
         import fakeredis
@@ -184,4 +258,6 @@ def _fakeredis(url: str) -> redis.Redis:
         if name:
             _fake_servers[name] = server
     client: redis.Redis = fakeredis.FakeRedis(server=server)
-    return client
+    return Connection(
+        client, where, where, fails_over=False, single_attempt=True, close=client.close
+    )

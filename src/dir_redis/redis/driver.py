@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
-import random
 import secrets
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 from redis.exceptions import NoScriptError
 
-from dir_redis.errors import StorageError
+from dir_redis.errors import CorruptRecordError, StorageError, StorageRefusedError
 from dir_redis.redis.connection import Connection
-from dir_redis.redis.faults import DRIVER_ERRORS, diagnose, explain
 from dir_redis.redis.keys import Keys
+from dir_redis.redis.retries import until_answered
 from dir_redis.redis.scripts import script
 from dir_redis.redis.steps import Argument, Call, Command, Request, Steps
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 # Longer than any operation may go on being retried, so that a repeat is always recognised.
 SESSION_KEPT_MS = 600_000
 MAX_TIMEOUT_SEC = 300.0
-
-_FIRST_PAUSE_SEC = 0.01
-_LONGEST_PAUSE_SEC = 0.5
 
 
 class _Session:
@@ -85,9 +78,8 @@ class RedisDriver:
     """
 
     def __init__(self, connection: Connection, *, timeout_sec: float) -> None:
+        self._connection = connection
         self._execute_command: Callable[..., Any] = connection.client.execute_command
-        self._where = connection.where
-        self._fails_over = connection.fails_over
         self._timeout_sec = timeout_sec
         self._sessions = _Sessions()
         self._closed = False
@@ -97,7 +89,12 @@ class RedisDriver:
         self._closed = True
 
     def run(self, steps: Steps[T]) -> T:
-        """Send what the steps yield, give them the replies, and return their result."""
+        """Send what the steps yield, give them the replies, and return their result.
+
+        Raises:
+            StorageError: whatever went wrong, in terms of the store.
+        """
+        request: Request | list[Request] = []
         try:
             request = next(steps)
             while True:
@@ -110,6 +107,12 @@ class RedisDriver:
         except StopIteration as done:
             result: T = done.value
             return result
+        except UnicodeDecodeError as error:
+            requests = request if isinstance(request, list) else [request]
+            keys = {key for one in requests for key in one.keys}
+            raise CorruptRecordError(
+                " or ".join(sorted(keys)), f"it should hold UTF-8 ({error})"
+            ) from error
 
     def _reply_to(self, request: Request | list[Request]) -> Any:
         if isinstance(request, list):
@@ -151,38 +154,24 @@ class RedisDriver:
         *,
         write: bool = False,
     ) -> Any:
-        """Send a command until it is answered, refused for good, or out of time."""
         if self._closed:
-            raise StorageError(f"the store at {self._where} was closed")
-        deadline = time.monotonic() + self._timeout_sec
-        maybe_applied = False
-        for attempt in itertools.count():
-            try:
-                return self._execute(command, operation)
-            except DRIVER_ERRORS as error:
-                fault = diagnose(error, fails_over=self._fails_over)
-                maybe_applied = maybe_applied or (write and fault.applied)
-                pause = random.uniform(0.5, 1) * min(
-                    _LONGEST_PAUSE_SEC, _FIRST_PAUSE_SEC * 2**attempt
-                )
-                if not fault.passing or time.monotonic() + pause >= deadline:
-                    raise explain(
-                        fault,
-                        operation=operation,
-                        keys=keys,
-                        where=self._where,
-                        maybe_applied=maybe_applied,
-                    ) from error
-                logger.warning(
-                    "%s on %s failed (%s); attempt %d follows in %.0f ms",
-                    operation,
-                    self._where,
-                    error,
-                    attempt + 2,
-                    pause * 1000,
-                )
-            time.sleep(pause)
-        raise AssertionError("the count never ends")
+            raise StorageError(f"the store at {self._connection.where} was closed")
+        try:
+            return until_answered(
+                partial(self._execute, command, operation),
+                operation=operation,
+                keys=keys,
+                where=self._connection.where,
+                timeout_sec=self._timeout_sec,
+                fails_over=self._connection.fails_over,
+                single_attempt=self._connection.single_attempt,
+                write=write,
+            )
+        except StorageRefusedError as error:
+            if error.code == "READONLY":
+                # Behind one address another server may be the primary now: ask for it anew.
+                self._connection.disconnect_idle()
+            raise
 
     def _execute(self, command: tuple[Argument, ...], operation: str) -> Any:
         try:

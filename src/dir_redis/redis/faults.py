@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from redis import exceptions as driver
+from redis.sentinel import MasterNotFoundError, SlaveNotFoundError
 
 from dir_redis.errors import (
     CorruptRecordError,
@@ -18,13 +19,19 @@ from dir_redis.errors import (
     StorageUnavailableError,
 )
 
-# All that execute_command raises; redis-py's cluster errors are not RedisErrors.
-DRIVER_ERRORS = (driver.RedisError, driver.RedisClusterException, OSError)
+# All that a client raises; redis-py's cluster errors are not RedisErrors.
+DRIVER_ERRORS = (driver.RedisError, driver.RedisClusterException, OSError, UnicodeError)
 
 _PASSING_CODES = {"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"}
 _PASSING_WITH_FAILOVER = {"READONLY", "MOVED", "ASK"}
 _CODE = re.compile(r"(?:^|[\s(:-])-?([A-Z]{3,}) ")
 _CORRUPT = re.compile(r"DIRCORRUPT (\d+)")
+
+# With these a server refuses a script before its first write; scripts check all else themselves.
+_NOTHING_WRITTEN = {"OOM", "READONLY", "MISCONF", "NOREPLICAS", "WRONGTYPE"}
+
+# redis-py's messages may go on with the state of every connection there is.
+_LONGEST_CAUSE = 200
 
 _ADVICE = {
     "OOM": "the server is out of memory: raise maxmemory or free some",
@@ -69,8 +76,22 @@ class Fault:
     applied: bool
 
 
-def diagnose(error: Exception, *, fails_over: bool) -> Fault:
-    """Say what a failed attempt means; fails_over is whether another server can take over."""
+def diagnose(error: Exception, *, fails_over: bool, single_attempt: bool) -> Fault:
+    """Say what a failed attempt means.
+
+    Args:
+        error: what the client raised.
+        fails_over: whether another server can take over.
+        single_attempt: whether the client sent the command at most once. If not, an error that
+            proves its last sending futile says nothing about the ones before.
+    """
+    fault = _diagnose(error, fails_over)
+    if fault.passing and not single_attempt:
+        return replace(fault, applied=True)
+    return fault
+
+
+def _diagnose(error: Exception, fails_over: bool) -> Fault:
     if isinstance(error, driver.AuthenticationError | driver.AuthorizationError):
         code = "NOAUTH" if "required" in str(error) else "WRONGPASS"
         return Fault(error, code, passing=False, applied=False)
@@ -79,8 +100,11 @@ def diagnose(error: Exception, *, fails_over: bool) -> Fault:
     if isinstance(error, driver.ResponseError):
         code = _code_of(error) or "ERR"
         passing = code in _PASSING_CODES or (fails_over and code in _PASSING_WITH_FAILOVER)
-        return Fault(error, code, passing=passing, applied=False)
-    if isinstance(error, driver.DataError):
+        half_way = "script" in str(error) and not (
+            passing or code in _NOTHING_WRITTEN or "DIRCORRUPT" in str(error)
+        )
+        return Fault(error, code, passing=passing, applied=half_way)
+    if isinstance(error, driver.DataError | UnicodeError):
         return Fault(error, "ERR", passing=False, applied=False)
     return Fault(error, "", passing=True, applied=not _never_sent(error))
 
@@ -98,18 +122,24 @@ def explain(
         maybe_applied: whether the operation is a write of which an attempt may have gone through.
     """
     text = str(fault.error)
+    if isinstance(fault.error, UnicodeDecodeError):
+        return CorruptRecordError(" or ".join(keys), f"it should hold UTF-8 ({text})")
     corrupt = _CORRUPT.search(text)
     if corrupt:
         return CorruptRecordError(
             keys[int(corrupt[1]) - 1], "its content is not what belongs there"
         )
-    if fault.code == "WRONGTYPE" or "WRONGTYPE" in text:
-        return CorruptRecordError(" or ".join(keys), "its type is not the one that belongs there")
+    if fault.code == "WRONGTYPE":
+        records = [key for key in keys if "}:op:" not in key]
+        return CorruptRecordError(
+            " or ".join(records), "its type is not the one that belongs there"
+        )
     if fault.code and not fault.passing and not maybe_applied:
-        advice = _ADVICE.get(fault.code, text)
-        return StorageRefusedError(f"{where} refused {operation}: {advice}", code=fault.code)
+        advice = _ADVICE.get(fault.code)
+        reason = f"{advice} ({text})" if advice else text
+        return StorageRefusedError(f"{where} refused {operation}: {reason}", code=fault.code)
     outcome = "; it may or may not have been applied" if maybe_applied else "; nothing was applied"
-    cause = _ADVICE.get(fault.code) or text or type(fault.error).__name__
+    cause = _ADVICE.get(fault.code) or text[:_LONGEST_CAUSE] or type(fault.error).__name__
     return StorageUnavailableError(
         f"no answer to {operation} from {where}: {cause}{outcome}",
         outcome_unknown=maybe_applied,
@@ -118,6 +148,8 @@ def explain(
 
 def _code_of(error: Exception) -> str:
     """The server's error code, also from inside the generic script error of Redis 6.2."""
+    if "can't run this command" in str(error):  # a script met a command its user may not run
+        return "NOPERM"
     for kind, code in _CODES_OF_CLASSES:
         if isinstance(error, kind):
             return code
@@ -131,6 +163,8 @@ def _never_sent(error: BaseException) -> bool:
         if isinstance(cause, ConnectionRefusedError | FileNotFoundError | socket.gaierror):
             return True
         if isinstance(cause, driver.MaxConnectionsError | driver.SlotNotCoveredError):
+            return True
+        if isinstance(cause, MasterNotFoundError | SlaveNotFoundError):
             return True
         cause = cause.__cause__ or cause.__context__
     return False

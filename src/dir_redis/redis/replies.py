@@ -27,7 +27,7 @@ def as_json(key: str, value: Any) -> Any:
     """
     try:
         return json.loads(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise CorruptRecordError(key, f"it should hold JSON ({error})") from error
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Unpack
 
+from dir_redis.errors import CorruptRecordError
 from dir_redis.protocols import CapacityStorage
 from dir_redis.redis.replies import as_text, as_units
 from dir_redis.redis.steps import Call, Command, Steps, operation
@@ -27,6 +28,8 @@ class RedisResourceLockStorage(RedisStorage, CapacityStorage):
         keys = (self._keys.lock_totals(), self._keys.lock_flow(exclude_dfid))
         total, own = yield Call("resource_lock_read", keys, (resource_id,))
         units = as_units(keys[0], total) - as_units(keys[1], own)
+        if units < 0:
+            raise CorruptRecordError(keys[0], f"its total of {resource_id!r} is below one holder's")
         self._told.remember(exclude_dfid, resource_id, units)
         return self._scale.to_float(units)
 
@@ -34,7 +37,7 @@ class RedisResourceLockStorage(RedisStorage, CapacityStorage):
     def acquire_batch(
         self,
         dfid: str,
-        resources: dict[str, float],
+        resources: Mapping[str, float | Decimal],
         timeout_sec: float,  # noqa: ARG002 (a server never keeps a script waiting for a lock)
         *,
         capacities: Mapping[str, float | Decimal] | None = None,

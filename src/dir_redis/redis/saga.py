@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dir_redis.errors import CorruptRecordError
 from dir_redis.protocols import SagaStorage
 from dir_redis.redis.replies import as_json, as_ordered, as_text
 from dir_redis.redis.steps import Call, Command, Steps, operation, ordered_members
@@ -27,8 +28,10 @@ class RedisSagaStorage(RedisStorage, SagaStorage):
     def get_dirty_state(self, dfid: str) -> Steps[dict[str, Any] | None]:
         key = self._keys.saga(dfid)
         failed_step, partial_state = yield Command("HMGET", key, ("failed_step", "partial_state"))
-        if failed_step is None:
+        if failed_step is None and partial_state is None:
             return None
+        if failed_step is None:
+            raise CorruptRecordError(key, "it has no failed step")
         return {"failed_step": as_text(failed_step), "partial_state": as_json(key, partial_state)}
 
     @operation

@@ -35,6 +35,11 @@ class Command:
     arguments: tuple[Argument, ...] = ()
     write: bool = False
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its key, as a Call has its keys."""
+        return (self.key,)
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

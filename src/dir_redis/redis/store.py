@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, TypedDict, Unpack
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from redis.cluster import RedisCluster
-from redis.exceptions import ResponseError
 
 from dir_redis.amounts import DEFAULT_PLACES, AmountScale
 from dir_redis.arguments import integer, seconds
@@ -14,15 +15,18 @@ from dir_redis.errors import (
     CorruptRecordError,
     NamespaceMismatchError,
     StorageConfigurationError,
+    StorageRefusedError,
 )
-from dir_redis.redis.connection import Connection, connect
+from dir_redis.redis.connection import Connection, connect, mask_secrets
 from dir_redis.redis.driver import MAX_TIMEOUT_SEC, RedisDriver
-from dir_redis.redis.faults import DRIVER_ERRORS, diagnose, explain
 from dir_redis.redis.keys import MAX_PARTITIONS, Keys, check_namespace, meta_key
 from dir_redis.redis.replies import as_text
+from dir_redis.redis.retries import until_answered
 from dir_redis.redis.steps import Call, Steps
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 1
 MIN_SERVER = (6, 2)
@@ -67,7 +71,14 @@ class RedisStore:
     """
 
     def __init__(self, url_or_client: object, **options: Unpack[RedisOptions]) -> None:
+        for name in options:
+            if name not in RedisOptions.__annotations__:
+                known = ", ".join(RedisOptions.__annotations__)
+                raise TypeError(f"there is no option {name!r}; there are {known}")
         namespace = check_namespace(options.get("namespace", "dir"))
+        check_policy = options.get("check_policy", True)
+        if not isinstance(check_policy, bool):
+            raise TypeError(f"check_policy must be a bool, not {type(check_policy).__name__}")
         partitions = options.get("partitions")
         if partitions is not None and not 1 <= integer("partitions", partitions) <= MAX_PARTITIONS:
             raise ValueError(f"partitions must be 1 to {MAX_PARTITIONS}, not {partitions}")
@@ -81,11 +92,15 @@ class RedisStore:
                 f"timeout_sec must be above 0 and at most {MAX_TIMEOUT_SEC:.0f}, "
                 "and attempt_timeout_sec above 0"
             )
-        self._connection = _connect(url_or_client, attempt_timeout_sec)
-        self.url = self._connection.where
+        self._connection = _patiently(
+            lambda: connect(url_or_client, attempt_timeout_sec=attempt_timeout_sec),
+            mask_secrets(url_or_client) if isinstance(url_or_client, str) else "a ready client",
+            timeout_sec,
+        )
+        self.url = self._connection.url
         self.driver = RedisDriver(self._connection, timeout_sec=timeout_sec)
         try:
-            _check_server(self._connection, check_policy=options.get("check_policy", True))
+            _check_server(self._connection, timeout_sec, check_policy=check_policy)
             self.keys = Keys(namespace, self._settle(namespace, partitions))
         except BaseException:
             self.close()
@@ -106,23 +121,29 @@ class RedisStore:
         ):
             if mine != theirs:
                 raise NamespaceMismatchError(
-                    f"the namespace {namespace!r} at {self.url} was made with {what} {theirs}, "
-                    f"not {mine}; open it as it was made, or use another namespace"
+                    f"the namespace {namespace!r} at {self._connection.where} was made with "
+                    f"{what} {theirs}, not {mine}; open it as it was made, or use another namespace"
                 )
         return stored[1]
 
     def close(self) -> None:
         """Close the store, and its client unless that was handed in; further calls do nothing."""
         self.driver.close()
-        if self._connection.owned:
-            self._connection.client.close()
+        self._connection.close()
 
 
-def _connect(url_or_client: object, attempt_timeout_sec: float) -> Connection:
-    try:
-        return connect(url_or_client, attempt_timeout_sec=attempt_timeout_sec)
-    except DRIVER_ERRORS as error:  # a cluster client asks for its nodes when it is made
-        raise _opening_error(error, "the server") from error
+def _patiently(send: Callable[[], T], where: str, timeout_sec: float) -> T:
+    """Do what opening takes as often as it needs, as the driver does later."""
+    return until_answered(
+        send,
+        operation="opening",
+        keys=(),
+        where=where,
+        timeout_sec=timeout_sec,
+        fails_over=True,
+        single_attempt=True,
+        write=False,
+    )
 
 
 def _open_namespace(namespace: str, wanted: tuple[int, int, int]) -> Steps[tuple[int, int, int]]:
@@ -135,18 +156,20 @@ def _open_namespace(namespace: str, wanted: tuple[int, int, int]) -> Steps[tuple
     return schema, partitions, places
 
 
-def _check_server(connection: Connection, *, check_policy: bool) -> None:
-    """Refuse a server that is too old or forgets; one that will not say is let through."""
+def _check_server(connection: Connection, timeout_sec: float, *, check_policy: bool) -> None:
+    """Refuse a server that is too old or forgets; one that may not say is let through."""
     try:
-        server = _info(connection, "server")
-        memory = _info(connection, "memory")
-    except ResponseError as error:
-        # fakeredis knows no INFO; a user may lack the permission.
-        level = logging.DEBUG if "unknown command" in str(error).lower() else logging.WARNING
-        logger.log(level, "%s does not tell its version and policy: %s", connection.where, error)
+        server, memory = (
+            _patiently(partial(_info, connection, section), connection.where, timeout_sec)
+            for section in ("server", "memory")
+        )
+    except StorageRefusedError as error:
+        unknown = "unknown command" in str(error).lower()  # fakeredis has no INFO
+        if not unknown and error.code != "NOPERM":
+            raise
+        level = logging.DEBUG if unknown else logging.WARNING
+        logger.log(level, "its version and policy go unchecked: %s", error)
         return
-    except DRIVER_ERRORS as error:
-        raise _opening_error(error, connection.where) from error
     for about in server:
         version = str(about["redis_version"])
         if tuple(int(part) for part in version.split(".")[:2]) < MIN_SERVER:
@@ -169,8 +192,3 @@ def _info(connection: Connection, section: str) -> list[dict[str, Any]]:
     if isinstance(client, RedisCluster):
         return [client.info(section, target_nodes=node) for node in client.get_primaries()]
     return [client.info(section)]
-
-
-def _opening_error(error: Exception, where: str) -> Exception:
-    fault = diagnose(error, fails_over=False)
-    return explain(fault, operation="opening", keys=(), where=where, maybe_applied=False)

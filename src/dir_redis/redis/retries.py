@@ -1,0 +1,72 @@
+"""Trying again: until a server answers, refuses for good, or the time is over."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from dir_redis.redis.faults import DRIVER_ERRORS, diagnose, explain
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_SEC = 0.01
+_LONGEST_PAUSE_SEC = 0.5
+
+
+def until_answered(
+    send: Callable[[], T],
+    *,
+    operation: str,
+    keys: tuple[str, ...],
+    where: str,
+    timeout_sec: float,
+    fails_over: bool,
+    single_attempt: bool,
+    write: bool,
+) -> T:
+    """Call send until it returns, and translate what it raises.
+
+    Args:
+        send: one attempt; safe to repeat, also when an earlier one was applied.
+        operation: what it does, for messages.
+        keys: the keys it touches, to name a corrupt one.
+        where: the server, without secrets.
+        timeout_sec: no attempt begins later than this; one that is under way is not cut off.
+        fails_over: whether another server can take over.
+        single_attempt: whether send sends a command at most once.
+        write: whether it changes anything.
+
+    Raises:
+        StorageUnavailableError: time ran out, or a write failed half-way.
+        StorageRefusedError: the server refused it.
+        CorruptRecordError: a key holds what does not belong there.
+    """
+    deadline = time.monotonic() + timeout_sec
+    maybe_applied = False
+    for attempt in itertools.count():
+        try:
+            return send()
+        except DRIVER_ERRORS as error:
+            fault = diagnose(error, fails_over=fails_over, single_attempt=single_attempt)
+            maybe_applied = maybe_applied or (write and fault.applied)
+            pause = random.uniform(0.5, 1) * min(_LONGEST_PAUSE_SEC, _FIRST_PAUSE_SEC * 2**attempt)
+            if not fault.passing or time.monotonic() + pause >= deadline:
+                raise explain(
+                    fault, operation=operation, keys=keys, where=where, maybe_applied=maybe_applied
+                ) from error
+            logger.warning(
+                "%s on %s failed (%s); attempt %d follows in %.0f ms",
+                operation,
+                where,
+                fault.code or type(error).__name__,
+                attempt + 2,
+                pause * 1000,
+            )
+        time.sleep(pause)
+    raise AssertionError("the count never ends")
