@@ -1,0 +1,1 @@
+"""What the backends cost; ``python -m benchmarks`` runs it and writes docs/benchmarks.md."""
