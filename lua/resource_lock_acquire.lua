@@ -24,7 +24,7 @@ local INT64_HIGH, INT64_LOW = 9223372036, 854775807
 
 -- The lower of a declared capacity and one that came with the call; nil if there is neither.
 local function lower(declared, brought)
-  local high, low = split(declared, 2)
+  local high, low = split_stored(declared, 2)
   if not declared then
     return brought ~= '' and brought or nil
   end
@@ -41,8 +41,8 @@ return once(function()
 
   local others_high, others_low = {}, {}
   for i = 1, n do
-    local held_high, held_low = split(held[i], 3)
-    local high, low = split(totals[i], 1)
+    local held_high, held_low = split_stored(held[i], 3)
+    local high, low = split_stored(totals[i], 1)
     if exceeds(held_high, held_low, high, low) then
       error('DIRCORRUPT 1')
     end

@@ -16,8 +16,8 @@ return once(function()
 
   local set_totals, drop_totals = {}, {}
   for i, resource_id in ipairs(resource_ids) do
-    local held_high, held_low = split(held[i], 2)
-    local high, low = split(totals[i], 1)
+    local held_high, held_low = split_stored(held[i], 2)
+    local high, low = split_stored(totals[i], 1)
     if exceeds(held_high, held_low, high, low) then
       error('DIRCORRUPT 1')
     end

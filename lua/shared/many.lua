@@ -3,6 +3,12 @@ local CHUNK = 1000
 
 -- The values of the fields list[first] to list[last], in order; false where there is none.
 local function read_fields(key, list, first, last)
+  if first > last then
+    return {}
+  end
+  if last - first < CHUNK then
+    return redis.call('HMGET', key, unpack(list, first, last))
+  end
   local values = {}
   for from = first, last, CHUNK do
     local chunk = redis.call('HMGET', key, unpack(list, from, math.min(from + CHUNK - 1, last)))

@@ -3,19 +3,22 @@
 -- An amount is split into its thousand millions (high) and the nine digits below (low).
 local BASE = 1000000000
 
--- digits: a non-negative integer, or false for none, which counts as 0
--- position: n of the KEYS[n] it was read from, named if it is corrupt
-local function split(digits, position)
+local function split(digits)
+  if #digits <= 9 then
+    return 0, tonumber(digits)
+  end
+  return tonumber(string.sub(digits, 1, -10)), tonumber(string.sub(digits, -9))
+end
+
+-- The same of what was read from KEYS[position]: false, for none, counts as 0.
+local function split_stored(digits, position)
   if not digits then
     return 0, 0
   end
   if not string.find(digits, '^%d+$') then
     error('DIRCORRUPT ' .. position)
   end
-  if #digits <= 9 then
-    return 0, tonumber(digits)
-  end
-  return tonumber(string.sub(digits, 1, -10)), tonumber(string.sub(digits, -9))
+  return split(digits)
 end
 
 local function join(high, low)

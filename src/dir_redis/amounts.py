@@ -6,7 +6,6 @@ units, as int64 in the store, so 0.1 and 0.2 fill a capacity of 0.3 and nothing 
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from dir_redis.errors import InsufficientCapacityError
 DEFAULT_PLACES = 8
 MAX_PLACES = 18
 
+_QUANTA = [Decimal(1).scaleb(-places) for places in range(MAX_PLACES + 1)]
 # Enough digits for any int64 and any number of places; a larger value fails the int64 check.
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 
@@ -45,27 +45,14 @@ class AmountScale:
             ValueError: NaN, an infinity, a negative, a bool, no number, or more than int64
                 holds at this scale; names the resource.
         """
-        if isinstance(amount, bool) or not isinstance(amount, Decimal | numbers.Real):
-            raise ValueError(
-                f"the amount of {resource_id!r} must be a number, not {type(amount).__name__}"
-            )
-        if isinstance(amount, Decimal):
-            exact = amount
-        elif isinstance(amount, numbers.Integral):
-            exact = Decimal(int(amount))
-        else:
-            # The shortest text that gives the float is the amount its writer meant.
-            exact = Decimal(repr(_as_float(amount)))
+        exact = _exactly(resource_id, amount)
         if not exact.is_finite():
             raise ValueError(f"the amount of {resource_id!r} must be finite")
         if exact < 0:
             raise ValueError(f"the amount of {resource_id!r} must not be negative")
         try:
-            units = int(
-                exact.quantize(Decimal(1).scaleb(-self.places), context=_EXACT).scaleb(
-                    self.places, context=_EXACT
-                )
-            )
+            rounded = exact.quantize(_QUANTA[self.places], context=_EXACT)
+            units = int(rounded.scaleb(self.places, context=_EXACT))
         except InvalidOperation:
             units = INT64_MAX + 1
         if units > INT64_MAX:
@@ -129,12 +116,25 @@ class AmountScale:
         )
 
 
-def _as_float(amount: numbers.Real) -> float:
-    """A real number as a float; infinite if it is too large for one."""
+def _exactly(resource_id: str, amount: object) -> Decimal:
+    """A number as the decimal that its writer meant.
+
+    Of a float that is the shortest text that gives it: 0.1, not 0.1000000000000000055511151231.
+    """
+    if isinstance(amount, float):
+        return Decimal(float.__repr__(amount))
+    if isinstance(amount, Decimal):
+        return amount
+    if isinstance(amount, bool) or not isinstance(amount, numbers.Real):
+        raise ValueError(
+            f"the amount of {resource_id!r} must be a number, not {type(amount).__name__}"
+        )
+    if isinstance(amount, numbers.Integral):
+        return Decimal(int(amount))
     try:
-        return float(amount)
+        return Decimal(repr(float(amount)))
     except OverflowError:
-        return math.inf
+        return Decimal("Infinity")
 
 
 def admit(

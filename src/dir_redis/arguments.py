@@ -31,7 +31,9 @@ def text(argument: str, value: object) -> str:
     """Any string that UTF-8 can hold; a str subclass (such as a StrEnum) becomes a plain str."""
     if not isinstance(value, str):
         raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
-    plain = str.__str__(value)
+    plain = value if type(value) is str else str.__str__(value)
+    if plain.isascii():
+        return plain
     try:
         plain.encode()
     except UnicodeEncodeError as error:
@@ -44,7 +46,7 @@ def identifier(argument: str, value: object) -> str:
     plain = text(argument, value)
     if not plain:
         raise ValueError(f"{argument} must not be empty")
-    size = len(plain.encode())
+    size = len(plain) if plain.isascii() else len(plain.encode())
     if size > MAX_ID_BYTES:
         raise ValueError(f"{argument} is {size} bytes long; at most {MAX_ID_BYTES} are allowed")
     return plain
@@ -150,14 +152,16 @@ def checked(
     @functools.wraps(method)
     def checking(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         positional: list[Any] = list(args)
-        named: dict[str, Any] = dict(kwargs)
+        named: dict[str, Any] = kwargs
         for position, name, rule, optional in rules:
-            given: Any = positional if position < len(positional) else named
-            where: Any = position if given is positional else name
-            if given is named and name not in named:
-                continue
-            if given[where] is not None or not optional:
-                given[where] = rule(name, given[where])
+            if position < len(positional):
+                value = positional[position]
+                if value is not None or not optional:
+                    positional[position] = rule(name, value)
+            elif name in named:
+                value = named[name]
+                if value is not None or not optional:
+                    named[name] = rule(name, value)
         return call(self, *positional, **named)
 
     return checking

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 import time
@@ -32,8 +33,13 @@ class MonotonicClock:
 
 def format_moment(microseconds: int) -> str:
     """Format a moment as ``2026-11-23T16:00:00.123456Z``."""
-    moment = _EPOCH + timedelta(microseconds=microseconds)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    return f"{_format_second(seconds)}.{fraction:06d}Z"
+
+
+@functools.lru_cache(maxsize=4096)  # rows of a log come many to the second
+def _format_second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def parse_moment(argument: str, text: object) -> int:

@@ -69,4 +69,4 @@ def _entries(key: str, page: list[Any]) -> Iterator[Entry]:
         except ValueError as error:
             raise CorruptRecordError(key, f"{raw_id!r} is no entry id") from error
         moment = milliseconds * 1000 + min(sequence // 1000, 999)
-        yield Entry((milliseconds, sequence), moment, as_fields(key, fields))
+        yield Entry((milliseconds, sequence), moment, as_fields(fields))

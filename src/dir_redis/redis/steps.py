@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from dir_redis.arguments import checked
 
@@ -19,8 +18,7 @@ P = ParamSpec("P")
 Argument = str | int
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One command on one key.
 
     Attributes:
@@ -41,8 +39,7 @@ class Command:
         return (self.key,)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One call of a Lua script.
 
     Attributes:
