@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -41,7 +42,12 @@ def attempt(*outcomes: Any, **options: Any) -> Any:
 
     settings = {"fails_over": False, "single_attempt": True, "write": True, **options}
     return until_answered(
-        send, operation="op", keys=("{n:0}:k",), where="here", timeout_sec=0.05, **settings
+        send,
+        operation="op",
+        keys=("{n:0}:k",),
+        where="here",
+        deadline=time.monotonic() + 0.05,
+        **settings,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from redis.exceptions import NoScriptError
 
 from dir_redis.errors import CorruptRecordError, StorageError, StorageRefusedError
 from dir_redis.redis.connection import Connection
+from dir_redis.redis.faults import DRIVER_ERRORS
 from dir_redis.redis.keys import Keys
 from dir_redis.redis.retries import until_answered
 from dir_redis.redis.scripts import script
@@ -156,16 +158,22 @@ class RedisDriver:
     ) -> Any:
         if self._closed:
             raise StorageError(f"the store at {self._connection.where} was closed")
+        deadline = time.monotonic() + self._timeout_sec
+        try:
+            return self._execute_command(*command)
+        except DRIVER_ERRORS as error:
+            failed = None if isinstance(error, NoScriptError) else error
         try:
             return until_answered(
                 partial(self._execute, command, operation),
                 operation=operation,
                 keys=keys,
                 where=self._connection.where,
-                timeout_sec=self._timeout_sec,
+                deadline=deadline,
                 fails_over=self._connection.fails_over,
                 single_attempt=self._connection.single_attempt,
                 write=write,
+                failed=failed,
             )
         except StorageRefusedError as error:
             if error.code == "READONLY":

@@ -25,10 +25,11 @@ def until_answered(
     operation: str,
     keys: tuple[str, ...],
     where: str,
-    timeout_sec: float,
+    deadline: float,
     fails_over: bool,
     single_attempt: bool,
     write: bool,
+    failed: Exception | None = None,
 ) -> T:
     """Call send until it returns, and translate what it raises.
 
@@ -37,36 +38,40 @@ def until_answered(
         operation: what it does, for messages.
         keys: the keys it touches, to name a corrupt one.
         where: the server, without secrets.
-        timeout_sec: no attempt begins later than this; one that is under way is not cut off.
+        deadline: the time.monotonic() after which no attempt begins; one that is under way is not
+            cut off.
         fails_over: whether another server can take over.
         single_attempt: whether send sends a command at most once.
         write: whether it changes anything.
+        failed: what the first attempt raised, if that was made already.
 
     Raises:
         StorageUnavailableError: time ran out, or a write failed half-way.
         StorageRefusedError: the server refused it.
         CorruptRecordError: a key holds what does not belong there.
     """
-    deadline = time.monotonic() + timeout_sec
     maybe_applied = False
     for attempt in itertools.count():
-        try:
-            return send()
-        except DRIVER_ERRORS as error:
-            fault = diagnose(error, fails_over=fails_over, single_attempt=single_attempt)
-            maybe_applied = maybe_applied or (write and fault.applied)
-            pause = random.uniform(0.5, 1) * min(_LONGEST_PAUSE_SEC, _FIRST_PAUSE_SEC * 2**attempt)
-            if not fault.passing or time.monotonic() + pause >= deadline:
-                raise explain(
-                    fault, operation=operation, keys=keys, where=where, maybe_applied=maybe_applied
-                ) from error
-            logger.warning(
-                "%s on %s failed (%s); attempt %d follows in %.0f ms",
-                operation,
-                where,
-                fault.code or type(error).__name__,
-                attempt + 2,
-                pause * 1000,
-            )
+        if failed is None:
+            try:
+                return send()
+            except DRIVER_ERRORS as error:
+                failed = error
+        fault = diagnose(failed, fails_over=fails_over, single_attempt=single_attempt)
+        maybe_applied = maybe_applied or (write and fault.applied)
+        pause = random.uniform(0.5, 1) * min(_LONGEST_PAUSE_SEC, _FIRST_PAUSE_SEC * 2**attempt)
+        if not fault.passing or time.monotonic() + pause >= deadline:
+            raise explain(
+                fault, operation=operation, keys=keys, where=where, maybe_applied=maybe_applied
+            ) from failed
+        logger.warning(
+            "%s on %s failed (%s); attempt %d follows in %.0f ms",
+            operation,
+            where,
+            fault.code or type(failed).__name__,
+            attempt + 2,
+            pause * 1000,
+        )
+        failed = None
         time.sleep(pause)
     raise AssertionError("the count never ends")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypedDict, TypeVar, Unpack
@@ -139,7 +140,7 @@ def _patiently(send: Callable[[], T], where: str, timeout_sec: float) -> T:
         operation="opening",
         keys=(),
         where=where,
-        timeout_sec=timeout_sec,
+        deadline=time.monotonic() + timeout_sec,
         fails_over=True,
         single_attempt=True,
         write=False,
