@@ -6,6 +6,8 @@ agents on many hosts: nine small Protocols on Redis, with memory and SQLite back
 behaviour. :func:`open_storage` is where to begin.
 """
 
+import logging
+
 from dir_redis.bundle import StorageBundle
 from dir_redis.errors import (
     CorruptRecordError,
@@ -75,6 +77,9 @@ from dir_redis.sqlite import (
 )
 
 __version__ = "0.1.0"
+
+# What is logged (retries, checks left out) is shown where the program asks for it.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = [
     "AgentRegistryStorage",

@@ -110,7 +110,13 @@ def _diagnose(error: Exception, fails_over: bool) -> Fault:
 
 
 def explain(
-    fault: Fault, *, operation: str, keys: tuple[str, ...], where: str, maybe_applied: bool
+    fault: Fault,
+    *,
+    operation: str,
+    keys: tuple[str, ...],
+    where: str,
+    write: bool,
+    maybe_applied: bool,
 ) -> StorageError:
     """Turn the last fault of an operation into the error its caller gets.
 
@@ -119,7 +125,8 @@ def explain(
         operation: the script or command, for the message.
         keys: its keys, to name a corrupt one.
         where: the server, without secrets.
-        maybe_applied: whether the operation is a write of which an attempt may have gone through.
+        write: whether it changes anything.
+        maybe_applied: whether it is a write of which an attempt may have gone through.
     """
     text = str(fault.error)
     if isinstance(fault.error, UnicodeDecodeError):
@@ -138,11 +145,14 @@ def explain(
         advice = _ADVICE.get(fault.code)
         reason = f"{advice} ({text})" if advice else text
         return StorageRefusedError(f"{where} refused {operation}: {reason}", code=fault.code)
-    outcome = "; it may or may not have been applied" if maybe_applied else "; nothing was applied"
+    outcome = ""
+    if write:
+        outcome = (
+            "; it may or may not have been applied" if maybe_applied else "; nothing was applied"
+        )
     cause = _ADVICE.get(fault.code) or text[:_LONGEST_CAUSE] or type(fault.error).__name__
     return StorageUnavailableError(
-        f"no answer to {operation} from {where}: {cause}{outcome}",
-        outcome_unknown=maybe_applied,
+        f"{where} did not answer {operation}: {cause}{outcome}", outcome_unknown=maybe_applied
     )
 
 

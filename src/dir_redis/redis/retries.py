@@ -62,9 +62,15 @@ def until_answered(
         pause = random.uniform(0.5, 1) * min(_LONGEST_PAUSE_SEC, _FIRST_PAUSE_SEC * 2**attempt)
         if not fault.passing or time.monotonic() + pause >= deadline:
             raise explain(
-                fault, operation=operation, keys=keys, where=where, maybe_applied=maybe_applied
+                fault,
+                operation=operation,
+                keys=keys,
+                where=where,
+                write=write,
+                maybe_applied=maybe_applied,
             ) from failed
-        logger.warning(
+        logger.log(
+            logging.DEBUG if attempt else logging.WARNING,  # once per operation is enough
             "%s on %s failed (%s); attempt %d follows in %.0f ms",
             operation,
             where,

@@ -137,7 +137,7 @@ def _patiently(send: Callable[[], T], where: str, timeout_sec: float) -> T:
     """Do what opening takes as often as it needs, as the driver does later."""
     return until_answered(
         send,
-        operation="opening",
+        operation="on opening",
         keys=(),
         where=where,
         deadline=time.monotonic() + timeout_sec,
