@@ -23,3 +23,9 @@ def raw(redis_url: str) -> Iterator[Client]:
     client = connect(redis_url, attempt_timeout_sec=5).client
     yield client
     client.close()
+
+
+def works(bundle: StorageBundle) -> bool:
+    """Whether a bundle takes a write and gives it back."""
+    bundle.context.set_session("f", '{"a": 1}')
+    return bundle.context.get_session("f") == '{"a": 1}'

