@@ -19,7 +19,7 @@ def facts() -> list[tuple[str, str]]:
     return [
         ("Date", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("Processor", f"{_processor()}, {os.cpu_count()} cores"),
-        ("System", f"{platform.system()} {platform.release()}"),
+        ("System", f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}"),
         ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
         ("redis-py, hiredis", f"{_version('redis')}, {_version('hiredis')}"),
         ("Server", f"{_server()}, reached over TCP loopback, one I/O thread"),

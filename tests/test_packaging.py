@@ -89,4 +89,5 @@ def test_the_sdist_holds_what_building_and_testing_takes(built: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
 
     assert {"pyproject.toml", "README.md", "LICENSE", "Makefile", "lua/saga_mark.lua"} <= names
+    assert {"CONTRIBUTING.md", "docker-compose.yml", "benchmarks/__main__.py"} <= names
     assert {"tests/conftest.py", "docs/keys.md", "examples/fleet/__main__.py"} <= names

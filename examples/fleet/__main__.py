@@ -56,6 +56,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m examples.fleet",
         description="A fleet of trading agents on real prices, one process each, on one store.",
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--url",
@@ -63,15 +64,34 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "(default: an embedded Valkey server of its own)",
     )
     parser.add_argument("--namespace", help="an empty one of the server (default: a fresh one)")
-    parser.add_argument("--workers", type=_between(1, 32), default=8, metavar="N")
     parser.add_argument(
-        "--kill", type=_between(0, 100), default=0, metavar="N", help="kill N workers on the way"
+        "--workers",
+        type=_between(1, 32),
+        default=8,
+        metavar="N",
+        help="processes, each with one agent: 1 to 32 (default: 8)",
+    )
+    parser.add_argument(
+        "--kill",
+        type=_between(0, 100),
+        default=0,
+        metavar="N",
+        help="kill N workers on the way (default: 0)",
     )
     parser.add_argument("--seed", type=int, default=1, help="of the choice of whom to kill when")
     parser.add_argument(
-        "--months", type=_between(1, 1000), metavar="N", help="take N months only of each symbol"
+        "--months",
+        type=_between(1, 1000),
+        metavar="N",
+        help="only N months of each symbol (default: all)",
     )
-    parser.add_argument("--output", type=Path, default=Path("demo-output"), metavar="DIR")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo-output"),
+        metavar="DIR",
+        help="where the picture goes (default: demo-output)",
+    )
     options = parser.parse_args(arguments)
     scheme = (options.url or "").partition("://")[0]
     if scheme in ONE_PROCESS_SCHEMES:
@@ -128,7 +148,7 @@ def _demo(options: argparse.Namespace, store: StorageBundle) -> int:
     picture = options.output / "capital.png"
     draw(use, picture)
     console.print("\n[bold]Capital in use[/bold], US dollars")
-    console.print(as_text(use), markup=False)
+    console.print(as_text(use, width=min(70, console.width - 17)), markup=False)
     console.print(f"The same as a picture: {picture}\n")
     findings = check_all(store)
     print_verdicts(console, findings)

@@ -152,7 +152,10 @@ def nothing_left_held(store: StorageBundle, history: History) -> Finding:
             (dfid for dfid in history.plan.decisions if store.intent_retry.get_count(dfid)),
         ),
     ]
-    evidence = f"0 of {len(resources)} resources held, 0 dirty, 0 waiting"
+    evidence = (
+        f"0 of {len(history.plan.limits)} limits and of {len(orders)} orders held, "
+        "0 dirty, 0 waiting"
+    )
     return Finding("nothing left held", problems, evidence if not problems else "")
 
 

@@ -26,7 +26,8 @@ PROBLEMS_SHOWN = 5
 def print_report(console: Console, store: StorageBundle, history: History) -> None:
     """Print everything but the chart and the verdicts."""
     console.print(Columns([outcomes_table(history), events_table(history)], padding=(0, 4)))
-    console.print(agents_table(store, history))
+    for table in agents_tables(store, history):
+        console.print(table)
     console.print(resources_table(store, history))
     console.print(_pace(history), highlight=False)
 
@@ -52,34 +53,27 @@ def events_table(history: History) -> Table:
     return _totalled(table, len(history.rows))
 
 
-def agents_table(store: StorageBundle, history: History) -> Table:
-    """What each agent did, and what its book says."""
+def agents_tables(store: StorageBundle, history: History) -> tuple[Table, Table]:
+    """What each agent did, and what its book says: two tables, which fit 80 columns."""
     symbols = history.plan.symbols
-    table = _table(
-        "Agents, and their positions in shares",
-        "agent",
-        "flows",
-        "exe-\ncuted",
-        "dupli-\ncates",
-        "humans\nasked",
-        "times\nlost",
-        *symbols,
-    )
+    headers = ("agent", "flows", "executed", "duplicates", "humans asked", "times lost")
+    deeds = _table("Agents", *headers)
+    positions = _table("Their positions, shares", "agent", *symbols)
     executed = Counter(row["details"]["agent"] for row in history.of(Event.EXECUTED))
     for agent in history.plan.agents:
         book = Book.load(store, agent)
         log = Counter(row["event"] for row in history.flow_rows.get(log_of(agent), []))
         tokens = store.escalation.get_window_count(agent, ALL_TIME)
-        table.add_row(
+        deeds.add_row(
             agent,
             f"{book.finished}",
             f"{executed[agent]}",
             f"{log[DUPLICATE]}",
             f"{tokens} of {history.plan.escalation_budget}",
             f"{log[PROCESS_LOST]}",
-            *(f"{book.positions.get(symbol, 0):+,}" for symbol in symbols),
         )
-    return table
+        positions.add_row(agent, *(f"{book.positions.get(symbol, 0):+,}" for symbol in symbols))
+    return deeds, positions
 
 
 def resources_table(store: StorageBundle, history: History) -> Table:
@@ -140,7 +134,7 @@ def _table(title: str, name: str, *figures: str) -> Table:
     )
     table.add_column(name, no_wrap=True)
     for header in figures:
-        table.add_column(header, justify="right")
+        table.add_column(header, justify="right", no_wrap=True)
     return table
 
 

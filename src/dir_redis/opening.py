@@ -35,6 +35,7 @@ from dir_redis.redis import (
     RedisStore,
 )
 from dir_redis.redis.connection import mask_secrets
+from dir_redis.redis.store import check_option_names
 from dir_redis.sqlite import (
     SqliteAgentRegistryStorage,
     SqliteContextStorage,
@@ -77,6 +78,7 @@ def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> Sto
         StorageConfigurationError: the URL, the server or the installation is unfit.
         NamespaceMismatchError: the store was made with other settings.
         StorageUnavailableError: the server cannot be reached.
+        StorageRefusedError: the server refuses: a password, a permission, a database.
     """
     if url is None:
         url = os.environ.get(URL_VARIABLE)
@@ -86,6 +88,7 @@ def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> Sto
             )
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not {type(url).__name__}")
+    check_option_names(options)
     where = mask_secrets(url)
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -97,6 +100,8 @@ def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> Sto
         return memory_storage(amount_places=amount_places)
     if scheme == "sqlite":
         path = _path_in(rest)
+        if path is not None and "?" in path:
+            raise StorageConfigurationError(f"{where!r} has options, and sqlite:// takes none")
         if path is None:
             raise StorageConfigurationError(
                 f"{where!r} names no file; write sqlite:///relative.db or sqlite:////absolute.db"
@@ -173,6 +178,7 @@ def redis_storage(url_or_client: object, **options: Unpack[RedisOptions]) -> Sto
         StorageConfigurationError: the URL or the server is unfit.
         NamespaceMismatchError: the namespace was made with other settings.
         StorageUnavailableError: the server cannot be reached.
+        StorageRefusedError: the server refuses: a password, a permission, a database.
     """
     store = RedisStore(url_or_client, **options)
     return StorageBundle(

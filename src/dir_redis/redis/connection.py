@@ -99,6 +99,8 @@ def connect(url_or_client: object, *, attempt_timeout_sec: float) -> Connection:
         "retry": Retry(NoBackoff(), 0),
     }
     try:
+        if scheme != "unix":
+            _check_credentials(url_or_client)
         if scheme in _PLAIN_SCHEMES:
             return _plain(url_or_client, scheme, options, where)
         if scheme == "redis+sentinel":
@@ -108,18 +110,37 @@ def connect(url_or_client: object, *, attempt_timeout_sec: float) -> Connection:
         if scheme == "fakeredis":
             return _fakeredis(url_or_client, where)
     except (ValueError, TypeError) as error:
-        # What urllib and redis-py say may quote a part of the password.
-        why = "a part of it cannot be read" if "@" in url_or_client else error
-        raise StorageConfigurationError(f"cannot use the URL {where!r}: {why}") from error
+        if "@" in url_or_client and not isinstance(error, _UrlError):
+            # What urllib and redis-py say may quote a part of the password.
+            why = "a part of it cannot be read"
+            raise StorageConfigurationError(f"cannot use the URL {where!r}: {why}") from None
+        raise StorageConfigurationError(f"cannot use the URL {where!r}: {error}") from error
     raise StorageConfigurationError(
         f"cannot use the URL {where!r}: its scheme is none of {', '.join(_PLAIN_SCHEMES)}, "
         "redis+sentinel, redis+cluster, fakeredis"
     )
 
 
+class _UrlError(ValueError):
+    """A problem of a URL in words that hold nothing of it."""
+
+
+def _check_credentials(url: str) -> None:
+    """Refuse a password that would be cut where it holds ``/``, ``?`` or ``#``.
+
+    Raises:
+        ValueError: the rest of it would be taken for a host, a path or an option.
+    """
+    netloc = urlsplit(url).netloc
+    if "@" in url.partition("://")[2][len(netloc) :]:
+        raise _UrlError(
+            "percent-encode what is special in its user name and password ('/' is %2F, '@' is %40)"
+        )
+
+
 def mask_secrets(url: str) -> str:
     """Return a URL, or what somebody took for one, with the passwords in it as ``***``."""
-    masked = re.sub(r"((?:^|[?&])[^=&]*password)=[^&]*", r"\1=***", url)
+    masked = re.sub(r"((?:^|[?&])[^=&]*password)=[^&]*", r"\1=***", url, flags=re.IGNORECASE)
     # A password may hold what should have been percent-encoded: up to the last @ it is secret.
     credentials, at, rest = masked.rpartition("@")
     scheme, separator, pair = (
@@ -180,6 +201,9 @@ def _check_options(options: dict[str, Any]) -> None:
 
 def _plain(url: str, scheme: str, options: dict[str, Any], where: str) -> Connection:
     client = redis.Redis.from_url(_PLAIN_SCHEMES[scheme] + url.removeprefix(scheme), **options)
+    path = urlsplit(url).path.strip("/")
+    if scheme != "unix" and path and not path.isdigit():
+        raise _UrlError(f"{path!r} is no number of a database")
     pool = client.connection_pool
     try:
         pool.connection_class(**pool.connection_kwargs)  # see _check_options
@@ -250,7 +274,7 @@ def _fakeredis(url: str, where: str) -> Connection:
         import fakeredis
     except ImportError as error:
         raise StorageConfigurationError(
-            "fakeredis:// needs the package fakeredis: pip install 'dir-redis[fakeredis]'"
+            "fakeredis:// needs another package: pip install 'fakeredis[lua]'"
         ) from error
     name = url.removeprefix("fakeredis://").strip("/")
     with _fake_servers_lock:

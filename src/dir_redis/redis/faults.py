@@ -30,7 +30,7 @@ _CORRUPT = re.compile(r"DIRCORRUPT (\d+)")
 # With these a server refuses a script before its first write; scripts check all else themselves.
 _NOTHING_WRITTEN = {"OOM", "READONLY", "MISCONF", "NOREPLICAS", "WRONGTYPE"}
 
-# redis-py's messages may go on with the state of every connection there is.
+# redis-py's messages may be very long.
 _LONGEST_CAUSE = 200
 
 _ADVICE = {
@@ -150,9 +150,12 @@ def explain(
         outcome = (
             "; it may or may not have been applied" if maybe_applied else "; nothing was applied"
         )
+    if isinstance(fault.error, MasterNotFoundError):
+        text = text.partition(" : ")[0]  # what follows is the state of every connection
     cause = _ADVICE.get(fault.code) or text[:_LONGEST_CAUSE] or type(fault.error).__name__
     return StorageUnavailableError(
-        f"{where} did not answer {operation}: {cause}{outcome}", outcome_unknown=maybe_applied
+        f"{where} did not answer {operation}: {cause.rstrip('.')}{outcome}",
+        outcome_unknown=maybe_applied,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypedDict, TypeVar, Unpack
 
@@ -43,7 +43,8 @@ class RedisOptions(TypedDict, total=False):
             1,024. Fixed when a namespace is first used (1 if not given); None takes what it has.
         amount_places: decimal places a reserved amount keeps, 0 to 18; 8 by default. Fixed
             when a namespace is first used.
-        timeout_sec: how long an operation may take, retries included; 5 s by default.
+        timeout_sec: how long an operation may take, retries included, until no further attempt
+            begins; one under way is not cut off. 5 s by default, 300 at most.
         attempt_timeout_sec: how long one attempt waits for the server; 2 s by default. A ready
             client keeps its own.
         check_policy: whether to refuse a server whose maxmemory-policy evicts keys; True by
@@ -58,6 +59,18 @@ class RedisOptions(TypedDict, total=False):
     check_policy: bool
 
 
+def check_option_names(options: Iterable[str]) -> None:
+    """Refuse a misspelt option, which would otherwise leave its default in place unnoticed.
+
+    Raises:
+        TypeError: there is no such option.
+    """
+    for name in options:
+        if name not in RedisOptions.__annotations__:
+            known = ", ".join(RedisOptions.__annotations__)
+            raise TypeError(f"there is no option {name!r}; there are {known}")
+
+
 class RedisStore:
     """A namespace on a server: its keys, its scale, and the driver that reaches it.
 
@@ -69,13 +82,11 @@ class RedisStore:
         StorageConfigurationError: the server is too old, or evicts keys.
         NamespaceMismatchError: the namespace was made otherwise.
         StorageUnavailableError: the server cannot be reached.
+        StorageRefusedError: the server refuses: a password, a permission, a database.
     """
 
     def __init__(self, url_or_client: object, **options: Unpack[RedisOptions]) -> None:
-        for name in options:
-            if name not in RedisOptions.__annotations__:
-                known = ", ".join(RedisOptions.__annotations__)
-                raise TypeError(f"there is no option {name!r}; there are {known}")
+        check_option_names(options)
         namespace = check_namespace(options.get("namespace", "dir"))
         check_policy = options.get("check_policy", True)
         if not isinstance(check_policy, bool):
@@ -93,6 +104,7 @@ class RedisStore:
                 f"timeout_sec must be above 0 and at most {MAX_TIMEOUT_SEC:.0f}, "
                 "and attempt_timeout_sec above 0"
             )
+        attempt_timeout_sec = min(attempt_timeout_sec, timeout_sec)
         self._connection = _patiently(
             lambda: connect(url_or_client, attempt_timeout_sec=attempt_timeout_sec),
             mask_secrets(url_or_client) if isinstance(url_or_client, str) else "a ready client",
@@ -176,6 +188,12 @@ def _check_server(connection: Connection, timeout_sec: float, *, check_policy: b
         if tuple(int(part) for part in version.split(".")[:2]) < MIN_SERVER:
             raise StorageConfigurationError(
                 f"{connection.where} runs version {version}; Redis 6.2, Valkey or newer is needed"
+            )
+        mode = about.get("redis_mode") or about.get("server_mode")  # Redis, Valkey
+        if mode == "cluster" and not isinstance(connection.client, RedisCluster):
+            raise StorageConfigurationError(
+                f"{connection.where} is a node of a cluster: open it with redis+cluster://, or "
+                "with a RedisCluster client"
             )
     for about in memory:
         policy = about.get("maxmemory_policy", "noeviction")

@@ -46,6 +46,8 @@ class SqliteDatabase:
     """
 
     def __init__(self, db_path: str | PathLike[str]) -> None:
+        if not isinstance(db_path, str | PathLike):
+            raise TypeError(f"db_path must be a path, not {type(db_path).__name__}")
         if str(db_path) == ":memory:":
             raise StorageConfigurationError("':memory:' names no file; use memory_storage()")
         self.path = Path(db_path).resolve()
