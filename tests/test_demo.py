@@ -455,7 +455,7 @@ def test_ctrl_c_stops_everything_and_leaves_nothing_held(tmp_path: Path) -> None
     [
         (["--url", "memory://"], "lives in one process"),
         (["--url", "fakeredis://x"], "lives in one process"),
-        (["--url", "redis://127.0.0.1:1"], "no answer"),
+        (["--url", "redis://127.0.0.1:1"], "did not answer"),
         (["--url", "nonsense"], "is no URL"),
         (["--workers", "33"], "not between 1 and 32"),
         (["--namespace", "no name"], "namespace must be"),
