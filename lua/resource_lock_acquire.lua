@@ -41,12 +41,7 @@ return once(function()
 
   local others_high, others_low = {}, {}
   for i = 1, n do
-    local held_high, held_low = split_stored(held[i], 3)
-    local high, low = split_stored(totals[i], 1)
-    if exceeds(held_high, held_low, high, low) then
-      error('DIRCORRUPT 1')
-    end
-    others_high[i], others_low[i] = minus(high, low, held_high, held_low)
+    others_high[i], others_low[i] = held_by_others(totals[i], held[i], 3)
     local told = ARGV[1 + 3 * n + i]
     if told ~= '' and exceeds(others_high[i], others_low[i], split(told)) then
       return 'GROWN'
@@ -68,19 +63,9 @@ return once(function()
 
   local set_totals, drop_totals, set_held, drop_held = {}, {}, {}, {}
   for i = 1, n do
-    local resource_id, amount = ARGV[1 + i], ARGV[1 + n + i]
-    if new_totals[i] == '0' then
-      drop_totals[#drop_totals + 1] = resource_id
-    else
-      set_totals[#set_totals + 1] = resource_id
-      set_totals[#set_totals + 1] = new_totals[i]
-    end
-    if amount == '0' then
-      drop_held[#drop_held + 1] = resource_id
-    else
-      set_held[#set_held + 1] = resource_id
-      set_held[#set_held + 1] = amount
-    end
+    local resource_id = ARGV[1 + i]
+    note_amount(set_totals, drop_totals, resource_id, new_totals[i])
+    note_amount(set_held, drop_held, resource_id, ARGV[1 + n + i])
   end
   write_fields('HSET', totals_key, set_totals)
   write_fields('HDEL', totals_key, drop_totals)

@@ -16,18 +16,7 @@ return once(function()
 
   local set_totals, drop_totals = {}, {}
   for i, resource_id in ipairs(resource_ids) do
-    local held_high, held_low = split_stored(held[i], 2)
-    local high, low = split_stored(totals[i], 1)
-    if exceeds(held_high, held_low, high, low) then
-      error('DIRCORRUPT 1')
-    end
-    local total = join(minus(high, low, held_high, held_low))
-    if total == '0' then
-      drop_totals[#drop_totals + 1] = resource_id
-    else
-      set_totals[#set_totals + 1] = resource_id
-      set_totals[#set_totals + 1] = total
-    end
+    note_amount(set_totals, drop_totals, resource_id, join(held_by_others(totals[i], held[i], 2)))
   end
   -- A server that is out of memory looks at a script's first write: one that frees is let through.
   redis.call('DEL', flow_key)

@@ -46,3 +46,23 @@ end
 local function exceeds(high, low, limit_high, limit_low)
   return high > limit_high or (high == limit_high and low > limit_low)
 end
+
+-- What others hold: the total in KEYS[1] without what a flow has in KEYS[held_position] of it.
+local function held_by_others(total, held, held_position)
+  local held_high, held_low = split_stored(held, held_position)
+  local high, low = split_stored(total, 1)
+  if exceeds(held_high, held_low, high, low) then
+    error('DIRCORRUPT 1')
+  end
+  return minus(high, low, held_high, held_low)
+end
+
+-- Notes a field's new amount among those to set or, as 0 leaves no trace, those to drop.
+local function note_amount(to_set, to_drop, field, amount)
+  if amount == '0' then
+    to_drop[#to_drop + 1] = field
+  else
+    to_set[#to_set + 1] = field
+    to_set[#to_set + 1] = amount
+  end
+end

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -29,3 +31,16 @@ def works(bundle: StorageBundle) -> bool:
     """Whether a bundle takes a write and gives it back."""
     bundle.context.set_session("f", '{"a": 1}')
     return bundle.context.get_session("f") == '{"a": 1}'
+
+
+@contextlib.contextmanager
+def commands_sent(bundle: StorageBundle) -> Iterator[list[tuple[Any, ...]]]:
+    """The commands that a store on Redis sends within a with block, in order."""
+    driver: Any = bundle.context._driver  # type: ignore[attr-defined]
+    execute = driver._execute_command
+    sent: list[tuple[Any, ...]] = []
+    driver._execute_command = lambda *command: sent.append(command) or execute(*command)
+    try:
+        yield sent
+    finally:
+        driver._execute_command = execute

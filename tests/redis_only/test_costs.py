@@ -11,6 +11,7 @@ import pytest
 
 from dir_redis import StorageBundle, open_storage
 from dir_redis.redis.connection import connect
+from tests.redis_only.conftest import commands_sent
 from tests.redis_only.test_once import WRITES
 from tests.servers import keys_of
 
@@ -50,40 +51,26 @@ def test_the_list_of_operations_is_complete() -> None:
 
 
 @pytest.mark.parametrize("name", {**READS, **WRITES})
-def test_an_operation_is_one_round_trip(
-    store: StorageBundle, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_operation_is_one_round_trip(store: StorageBundle, name: str) -> None:
     call = {**READS, **WRITES}[name]
     for write in WRITES.values():
         write(store)
-    driver: Any = store.context._driver  # type: ignore[attr-defined]
     call(store)  # whatever script it uses is loaded now
-    sent: list[Any] = []
-    execute = driver._execute_command
-    monkeypatch.setattr(
-        driver, "_execute_command", lambda *command: sent.append(command) or execute(*command)
-    )
 
-    call(store)
+    with commands_sent(store) as sent:
+        call(store)
 
     assert len(sent) == 1
 
 
-def test_a_long_read_takes_one_round_trip_per_2000_rows(
-    store: StorageBundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_read_takes_one_round_trip_per_2000_rows(store: StorageBundle) -> None:
     for _ in range(2001):
         store.lifecycle.record_transition("f", "A", "B")
     store.lifecycle.get_transitions("f")  # loads its script
-    driver: Any = store.context._driver  # type: ignore[attr-defined]
-    sent: list[Any] = []
-    execute = driver._execute_command
-    monkeypatch.setattr(
-        driver, "_execute_command", lambda *command: sent.append(command) or execute(*command)
-    )
 
-    assert len(store.lifecycle.get_transitions("f")) == 2001
-    assert len(store.lifecycle.get_transitions()) == 2001
+    with commands_sent(store) as sent:
+        assert len(store.lifecycle.get_transitions("f")) == 2001
+        assert len(store.lifecycle.get_transitions()) == 2001
 
     assert len(sent) == 4
 

@@ -18,6 +18,7 @@ from dir_redis import (
 )
 from dir_redis.embedded import valkey_binary
 from dir_redis.redis.connection import connect
+from tests.redis_only.conftest import commands_sent
 from tests.redis_only.test_costs import READS as COSTED_READS
 from tests.redis_only.test_once import WRITES
 from tests.servers import keys_of, redis62_binary, server
@@ -262,13 +263,9 @@ def fill(bundle: StorageBundle) -> None:
 
 def keys_touched(bundle: StorageBundle, write: Callable[[StorageBundle], Any]) -> list[str]:
     """The keys that a write names, without its operation session."""
-    driver: Any = bundle.context._driver  # type: ignore[attr-defined]
-    execute = driver._execute_command
-    commands: list[Any] = []
-    driver._execute_command = lambda *command: commands.append(command) or execute(*command)
-    write(bundle)
-    driver._execute_command = execute
-    _, _, count, *rest = commands[-1]
+    with commands_sent(bundle) as sent:
+        write(bundle)
+    _, _, count, *rest = sent[-1]
     return list(rest[: count - 1])
 
 

@@ -1,7 +1,7 @@
 """The one place that makes Redis clients: URL in, client out, with our timeouts and no retries.
 
 redis-py's own retries are turned off, because they know nothing of operation numbers and, in a
-cluster, do not back off; :mod:`dir_redis.redis.driver` retries instead.
+cluster, do not back off; :mod:`dir_redis.redis.retries` tries again instead.
 """
 
 from __future__ import annotations
@@ -143,9 +143,7 @@ def mask_secrets(url: str) -> str:
     masked = re.sub(r"((?:^|[?&])[^=&]*password)=[^&]*", r"\1=***", url, flags=re.IGNORECASE)
     # A password may hold what should have been percent-encoded: up to the last @ it is secret.
     credentials, at, rest = masked.rpartition("@")
-    scheme, separator, pair = (
-        credentials.rpartition("://") if "://" in credentials else ("", "", credentials)
-    )
+    scheme, separator, pair = credentials.rpartition("://")
     user, colon, _ = pair.partition(":")
     return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{rest}"
 
@@ -161,40 +159,33 @@ def _ready(client: Client) -> Connection:
         """A ready client belongs to whoever made it."""
 
     if isinstance(client, RedisCluster):
-        return Connection(
-            client,
-            "the cluster of a ready client",
-            None,
-            fails_over=True,
-            single_attempt=False,
-            close=leave_open,
-        )
-    pool = client.connection_pool
-    settings = pool.connection_kwargs
-    by_sentinel = isinstance(pool, SentinelConnectionPool)
-    place = settings.get("path") or f"{settings.get('host')}:{settings.get('port')}"
-    if isinstance(pool, SentinelConnectionPool):
-        place = f"the Sentinel service {pool.service_name}"
+        where, fails_over = "the cluster of a ready client", True
+    elif isinstance(client.connection_pool, SentinelConnectionPool):
+        where, fails_over = f"the Sentinel service {client.connection_pool.service_name}", True
+    else:
+        settings = client.connection_pool.connection_kwargs
+        address = settings.get("path") or f"{settings.get('host')}:{settings.get('port')}"
+        where, fails_over = str(address), False
     return Connection(
         client,
-        str(place),
+        where,
         None,
-        fails_over=by_sentinel,
+        fails_over=fails_over,
         # Who made it may have asked for retries, which then happen within one call.
         single_attempt=False,
         close=leave_open,
     )
 
 
-def _check_options(options: dict[str, Any]) -> None:
-    """Find out now, not at the first command, whether the driver takes the options.
+def _check_options(options: dict[str, Any], kind: Callable[..., Any] = redis.Connection) -> None:
+    """Find out now, not at the first command, whether a kind of connection takes the options.
 
     Raises:
         TypeError: there is no such option.
         ValueError: an option has an impossible value.
     """
     try:
-        redis.Connection(**options)
+        kind(**options)
     except redis.RedisError as error:
         raise ValueError(str(error)) from error
 
@@ -205,10 +196,7 @@ def _plain(url: str, scheme: str, options: dict[str, Any], where: str) -> Connec
     if scheme != "unix" and path and not path.isdigit():
         raise _UrlError(f"{path!r} is no number of a database")
     pool = client.connection_pool
-    try:
-        pool.connection_class(**pool.connection_kwargs)  # see _check_options
-    except redis.RedisError as error:
-        raise ValueError(str(error)) from error
+    _check_options(pool.connection_kwargs, pool.connection_class)
     return Connection(
         client, where, where, fails_over=False, single_attempt=True, close=client.close
     )

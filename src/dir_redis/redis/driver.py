@@ -159,10 +159,13 @@ class RedisDriver:
         if self._closed:
             raise StorageError(f"the store at {self._connection.where} was closed")
         deadline = time.monotonic() + self._timeout_sec
+        failed: Exception | None = None
         try:
             return self._execute_command(*command)
+        except NoScriptError:
+            command = _with_source(command, operation)
         except DRIVER_ERRORS as error:
-            failed = None if isinstance(error, NoScriptError) else error
+            failed = error
         try:
             return until_answered(
                 partial(self._execute, command, operation),
@@ -185,5 +188,9 @@ class RedisDriver:
         try:
             return self._execute_command(*command)
         except NoScriptError:
-            # The server is new, restarted, failed over or was told to forget its scripts.
-            return self._execute_command("EVAL", script(operation).source, *command[2:])
+            return self._execute_command(*_with_source(command, operation))
+
+
+def _with_source(command: tuple[Argument, ...], operation: str) -> tuple[Argument, ...]:
+    """An EVALSHA for a server that is new, restarted, failed over or was told to forget scripts."""
+    return ("EVAL", script(operation).source, *command[2:])

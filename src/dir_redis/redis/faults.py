@@ -22,6 +22,17 @@ from dir_redis.errors import (
 # All that a client raises; redis-py's cluster errors are not RedisErrors.
 DRIVER_ERRORS = (driver.RedisError, driver.RedisClusterException, OSError, UnicodeError)
 
+# With these there was no connection to send anything on.
+_NO_CONNECTION = (
+    ConnectionRefusedError,
+    FileNotFoundError,
+    socket.gaierror,
+    driver.MaxConnectionsError,
+    driver.SlotNotCoveredError,
+    MasterNotFoundError,
+    SlaveNotFoundError,
+)
+
 _PASSING_CODES = {"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"}
 _PASSING_WITH_FAILOVER = {"READONLY", "MOVED", "ASK"}
 _CODE = re.compile(r"(?:^|[\s(:-])-?([A-Z]{3,}) ")
@@ -129,18 +140,16 @@ def explain(
         maybe_applied: whether it is a write of which an attempt may have gone through.
     """
     text = str(fault.error)
+    records = " or ".join(key for key in keys if "}:op:" not in key)
     if isinstance(fault.error, UnicodeDecodeError):
-        return CorruptRecordError(" or ".join(keys), f"it should hold UTF-8 ({text})")
+        return CorruptRecordError(records, f"it should hold UTF-8 ({text})")
     corrupt = _CORRUPT.search(text)
     if corrupt:
         return CorruptRecordError(
             keys[int(corrupt[1]) - 1], "its content is not what belongs there"
         )
     if fault.code == "WRONGTYPE":
-        records = [key for key in keys if "}:op:" not in key]
-        return CorruptRecordError(
-            " or ".join(records), "its type is not the one that belongs there"
-        )
+        return CorruptRecordError(records, "its type is not the one that belongs there")
     if fault.code and not fault.passing and not maybe_applied:
         advice = _ADVICE.get(fault.code)
         reason = f"{advice} ({text})" if advice else text
@@ -173,11 +182,7 @@ def _never_sent(error: BaseException) -> bool:
     """Whether the connection could not even be made, so that nothing was sent."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, ConnectionRefusedError | FileNotFoundError | socket.gaierror):
-            return True
-        if isinstance(cause, driver.MaxConnectionsError | driver.SlotNotCoveredError):
-            return True
-        if isinstance(cause, MasterNotFoundError | SlaveNotFoundError):
+        if isinstance(cause, _NO_CONNECTION):
             return True
         cause = cause.__cause__ or cause.__context__
     return False

@@ -50,10 +50,12 @@ def read_all(keys: Keys, kind: str) -> Steps[list[Entry]]:
     unread = logs
     while unread:
         requests: list[Request] = [_page_after(key, rows[key]) for key in unread]
-        pages = yield requests
-        for key, page in zip(unread, pages, strict=True):
+        answered = zip(unread, (yield requests), strict=True)
+        unread = []
+        for key, page in answered:
             rows[key].extend(_entries(key, page))
-        unread = [key for key, page in zip(unread, pages, strict=True) if len(page) == PAGE_ROWS]
+            if len(page) == PAGE_ROWS:
+                unread.append(key)
     return list(heapq.merge(*rows.values(), key=lambda entry: entry.id))
 
 
