@@ -1,6 +1,6 @@
 -- Sets a registered agent's status and suspension reason together.
 --
--- Uses: once
+-- Uses: once, agents
 -- KEYS[1] -> {<namespace>:<partition>}:agent:<agent_id>  hash
 -- KEYS[2] -> {<namespace>:<partition>}:agents  sorted set, agent_id by first registration
 -- KEYS[3] -> {<namespace>:<partition>}:agents_active  sorted set, the ACTIVE ones of them
@@ -16,10 +16,7 @@ local agent_id, status = ARGV[1], ARGV[2]
 local reason = #ARGV == 5 and ARGV[3]
 
 return once(function()
-  -- A key of another type fails here, before anything is written.
-  redis.call('HLEN', agent_key)
-  redis.call('ZCARD', active_key)
-  local registered = redis.call('ZSCORE', agents_key, agent_id)
+  local registered = first_registration(agent_key, agents_key, active_key, agent_id)
   if not registered then
     return 'UNKNOWN'
   end
@@ -29,10 +26,6 @@ return once(function()
   else
     redis.call('HDEL', agent_key, 'suspension_reason')
   end
-  if status == 'ACTIVE' then
-    redis.call('ZADD', active_key, registered, agent_id)
-  else
-    redis.call('ZREM', active_key, agent_id)
-  end
+  list_by_status(active_key, agent_id, registered, status)
   return 'UPDATED'
 end)

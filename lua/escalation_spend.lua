@@ -1,8 +1,8 @@
 -- Records one budget token of an agent at the server's time.
 --
 -- Uses: once
--- KEYS[1] -> {<namespace>:<partition>}:budget:<agent_id>  sorted set, token by microseconds
--- KEYS[2] -> {<namespace>:<partition>}:op:<session>  string
+-- KEYS[1] -> {<namespace>:0}:budget:<agent_id>  sorted set, token by microseconds
+-- KEYS[2] -> {<namespace>:0}:op:<session>  string
 -- ARGV[1] = token, a random name
 -- ARGV[2] = the operation's number in its session
 -- ARGV[3] = how long the session is kept, milliseconds

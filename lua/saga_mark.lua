@@ -1,21 +1,34 @@
--- Marks a flow dirty; a mark that replaces another counts as new.
+-- Marks a flow dirty; a mark that replaces another counts as new, and ends the claim on it.
 --
--- Uses: once, stamp
--- KEYS[1] -> {<namespace>:<partition>}:saga:<dfid>  hash
--- KEYS[2] -> {<namespace>:<partition>}:sagas_dirty  sorted set, dfid by time of the mark
--- KEYS[3] -> {<namespace>:<partition>}:op:<session>  string
+-- Uses: once, stamp, marks
+-- KEYS[1] -> {<namespace>:<partition>}:sagas_dirty  sorted set, dfid by time of the mark
+-- KEYS[2] -> {<namespace>:<partition>}:sagas_due  sorted set, dfid by when it may be claimed
+-- KEYS[3] -> {<namespace>:<partition>}:sagas_marks  hash, mark as JSON by dfid
+-- KEYS[4] -> {<namespace>:<partition>}:sagas_claims  hash, claim by dfid
+-- KEYS[5] -> {<namespace>:<partition>}:saga:<dfid>  hash, the mark as schema 1 has it
+-- KEYS[6] -> {<namespace>:<partition>}:op:<session>  string
 -- ARGV[1] = dfid
--- ARGV[2] = failed step
--- ARGV[3] = partial state, JSON
--- ARGV[4] = the operation's number in its session
--- ARGV[5] = how long the session is kept, milliseconds
+-- ARGV[2] = mark, JSON
+-- ARGV[3] = the operation's number in its session
+-- ARGV[4] = how long the session is kept, milliseconds
 -- Reply: "OK"
-local saga_key, dirty_key = KEYS[1], KEYS[2]
-local dfid, failed_step, partial_state = ARGV[1], ARGV[2], ARGV[3]
+local dirty_key, due_key, marks_key = KEYS[1], KEYS[2], KEYS[3]
+local claims_key, old_key = KEYS[4], KEYS[5]
+local dfid, mark = ARGV[1], ARGV[2]
 
 return once(function()
-  redis.call('HLEN', saga_key) -- a key of another type fails here, before anything is written
-  redis.call('ZADD', dirty_key, next_stamp(dirty_key), dfid)
-  redis.call('HSET', saga_key, 'failed_step', failed_step, 'partial_state', partial_state)
+  -- A key of another type fails here, before anything is written.
+  redis.call('ZCARD', due_key)
+  redis.call('HLEN', marks_key)
+  redis.call('HLEN', old_key)
+  local epoch = read_claim(claims_key, dfid, 4)
+  local stamp = next_stamp(dirty_key)
+  redis.call('ZADD', dirty_key, stamp, dfid)
+  redis.call('ZADD', due_key, stamp, dfid)
+  redis.call('HSET', marks_key, dfid, mark)
+  if epoch then
+    end_claim(claims_key, dfid, epoch)
+  end
+  redis.call('DEL', old_key)
   return 'OK'
 end)

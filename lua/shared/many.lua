@@ -19,9 +19,26 @@ local function read_fields(key, list, first, last)
   return values
 end
 
--- Calls HSET with field-value pairs, or HDEL with fields; an even CHUNK keeps pairs together.
-local function write_fields(command, key, list)
-  for from = 1, #list, CHUNK do
-    redis.call(command, key, unpack(list, from, math.min(from + CHUNK - 1, #list)))
+-- Calls HSET with field-value pairs, or HDEL with fields, list[first] to list[last] (by default all);
+-- an even CHUNK keeps pairs together.
+local function write_fields(command, key, list, first, last)
+  last = last or #list
+  for from = first or 1, last, CHUNK do
+    redis.call(command, key, unpack(list, from, math.min(from + CHUNK - 1, last)))
+  end
+end
+
+-- list[first] to list[last] as a list of its own.
+local function slice(list, first, last)
+  local part = {}
+  for position = first, last do
+    part[#part + 1] = list[position]
+  end
+  return part
+end
+
+local function append(list, more)
+  for _, value in ipairs(more) do
+    list[#list + 1] = value
   end
 end

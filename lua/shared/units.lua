@@ -47,14 +47,13 @@ local function exceeds(high, low, limit_high, limit_low)
   return high > limit_high or (high == limit_high and low > limit_low)
 end
 
--- What others hold: the total in KEYS[1] without what a flow has in KEYS[held_position] of it.
-local function held_by_others(total, held, held_position)
-  local held_high, held_low = split_stored(held, held_position)
-  local high, low = split_stored(total, 1)
-  if exceeds(held_high, held_low, high, low) then
-    error('DIRCORRUPT 1')
+-- A total read from KEYS[position] without a part of it.
+local function without(total, position, part_high, part_low)
+  local high, low = split_stored(total, position)
+  if exceeds(part_high, part_low, high, low) then
+    error('DIRCORRUPT ' .. position)
   end
-  return minus(high, low, held_high, held_low)
+  return minus(high, low, part_high, part_low)
 end
 
 -- Notes a field's new amount among those to set or, as 0 leaves no trace, those to drop.

@@ -11,13 +11,31 @@ import logging
 from dir_redis.bundle import StorageBundle
 from dir_redis.errors import (
     CorruptRecordError,
+    FingerprintMismatchError,
     InsufficientCapacityError,
+    LeaseLostError,
     NamespaceMismatchError,
     ResourceContentionError,
+    SessionSupersededError,
+    StepInProgressError,
     StorageConfigurationError,
     StorageError,
     StorageRefusedError,
     StorageUnavailableError,
+    TransitionConflictError,
+    VersionConflictError,
+)
+from dir_redis.fleet_protocols import (
+    AgentSessionStorage,
+    AuditStreamStorage,
+    ContextMergeStorage,
+    EscalationQueueStorage,
+    EventIterator,
+    FlowStatusStorage,
+    LeaseStorage,
+    RetryLimitStorage,
+    RunOnceStorage,
+    SagaClaimStorage,
 )
 from dir_redis.json_codec import dumps_json_dict
 from dir_redis.memory import (
@@ -51,6 +69,14 @@ from dir_redis.protocols import (
     ResourceLockStorage,
     SagaStorage,
 )
+from dir_redis.records import (
+    AgentSession,
+    DirtyClaim,
+    Escalation,
+    EscalationOutcome,
+    RetryCount,
+    VersionedDocument,
+)
 from dir_redis.redis import (
     RedisAgentRegistryStorage,
     RedisContextStorage,
@@ -63,6 +89,8 @@ from dir_redis.redis import (
     RedisResourceLockStorage,
     RedisSagaStorage,
 )
+from dir_redis.reservations import Holder, Reservation
+from dir_redis.run_once import Claim, ClaimState
 from dir_redis.sqlite import (
     SqliteAgentRegistryStorage,
     SqliteContextStorage,
@@ -75,6 +103,7 @@ from dir_redis.sqlite import (
     SqliteSagaStorage,
     ensure_db,
 )
+from dir_redis.transitions import DEFAULT_TRANSITIONS
 
 __version__ = "0.1.0"
 
@@ -82,16 +111,33 @@ __version__ = "0.1.0"
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = [
+    "DEFAULT_TRANSITIONS",
     "AgentRegistryStorage",
+    "AgentSession",
+    "AgentSessionStorage",
     "AuditStore",
+    "AuditStreamStorage",
     "CapacityStorage",
+    "Claim",
+    "ClaimState",
+    "ContextMergeStorage",
     "ContextStorage",
     "CorruptRecordError",
     "DecisionAuditStorage",
+    "DirtyClaim",
+    "Escalation",
+    "EscalationOutcome",
+    "EscalationQueueStorage",
     "EscalationStorage",
+    "EventIterator",
+    "FingerprintMismatchError",
+    "FlowStatusStorage",
+    "Holder",
     "IdempotencyStorage",
     "InsufficientCapacityError",
     "IntentRetryStorage",
+    "LeaseLostError",
+    "LeaseStorage",
     "LifecycleStorage",
     "MemoryAgentRegistryStorage",
     "MemoryContextStorage",
@@ -113,9 +159,15 @@ __all__ = [
     "RedisOptions",
     "RedisResourceLockStorage",
     "RedisSagaStorage",
+    "Reservation",
     "ResourceContentionError",
     "ResourceLockStorage",
+    "RetryCount",
+    "RetryLimitStorage",
+    "RunOnceStorage",
+    "SagaClaimStorage",
     "SagaStorage",
+    "SessionSupersededError",
     "SqliteAgentRegistryStorage",
     "SqliteContextStorage",
     "SqliteDecisionAuditStorage",
@@ -125,11 +177,15 @@ __all__ = [
     "SqliteLifecycleStorage",
     "SqliteResourceLockStorage",
     "SqliteSagaStorage",
+    "StepInProgressError",
     "StorageBundle",
     "StorageConfigurationError",
     "StorageError",
     "StorageRefusedError",
     "StorageUnavailableError",
+    "TransitionConflictError",
+    "VersionConflictError",
+    "VersionedDocument",
     "dumps_json_dict",
     "embedded_storage",
     "ensure_db",

@@ -137,6 +137,16 @@ def _exactly(resource_id: str, amount: object) -> Decimal:
         return Decimal("Infinity")
 
 
+def lower_capacity(
+    resource_id: str, declared: Mapping[str, int], brought: Mapping[str, int]
+) -> int | None:
+    """The lower of a declared and a brought capacity, or None if there is neither."""
+    limits = [
+        capacities[resource_id] for capacities in (declared, brought) if resource_id in capacities
+    ]
+    return min(limits, default=None)
+
+
 def admit(
     scale: AmountScale,
     wanted: Mapping[str, int],
@@ -145,6 +155,7 @@ def admit(
     declared: Mapping[str, int],
     brought: Mapping[str, int],
     told: Mapping[str, int],
+    overtaking: bool = False,
 ) -> bool:
     """Decide about a whole batch, in units, from one consistent view of the store.
 
@@ -157,10 +168,13 @@ def admit(
         declared: capacities set in the store; one that is missing is unlimited.
         brought: capacities that came with the call; the lower of the two counts.
         told: what the store last told this caller the others hold.
+        overtaking: whether it would be served before a request that waits; see
+            :mod:`dir_redis.admission`.
 
     Returns:
         False if the others' holdings of any resource have grown since they were told, so that
-        the caller's own check no longer stands; True if the batch fits.
+        the caller's own check no longer stands, or if it has to let others go first; True if the
+        batch fits.
 
     Raises:
         InsufficientCapacityError: for the first resource that does not fit.
@@ -168,10 +182,12 @@ def admit(
     """
     if any(others[rid] > seen for rid, seen in told.items() if rid in wanted):
         return False
+    if overtaking:
+        return False
     for rid, units in wanted.items():
-        limits = [capacities[rid] for capacities in (declared, brought) if rid in capacities]
-        if limits and others[rid] + units > min(limits):
-            raise scale.insufficient(rid, units, min(limits), others[rid])
+        limit = lower_capacity(rid, declared, brought)
+        if limit is not None and others[rid] + units > limit:
+            raise scale.insufficient(rid, units, limit, others[rid])
         if others[rid] + units > INT64_MAX:
             raise scale.overflow(rid)
     return True

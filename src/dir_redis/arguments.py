@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
 
 MAX_ID_BYTES = 1024
+MAX_DURATION_SEC = 10 * 366 * 86_400
 INT64_MAX = 2**63 - 1
 
 _DEPTH_MARGIN = 200
@@ -97,6 +98,13 @@ def count(argument: str, value: object) -> int:
     return number
 
 
+def flag(argument: str, value: object) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{argument} must be a bool, not {type(value).__name__}")
+    return value
+
+
 def seconds(argument: str, value: object) -> float:
     """A finite number of seconds, 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -106,6 +114,16 @@ def seconds(argument: str, value: object) -> float:
     return float(value)
 
 
+def duration(argument: str, value: object) -> float:
+    """A number of seconds above 0, at most ten years; at least a millisecond is kept."""
+    number = seconds(argument, value)
+    if not 0.001 <= number <= MAX_DURATION_SEC:
+        raise ValueError(
+            f"{argument} must be at least 0.001 s and at most {MAX_DURATION_SEC} s, not {number}"
+        )
+    return number
+
+
 def severity(_argument: str, value: object) -> str:
     """One of the five levels; anything else is INFO."""
     return str.__str__(value) if isinstance(value, str) and value in SEVERITIES else "INFO"
@@ -113,21 +131,29 @@ def severity(_argument: str, value: object) -> str:
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
-        ("dfid", "agent_id", "resource_id", "exclude_dfid", "root_dfid", "key"), identifier
+        ("dfid", "agent_id", "resource_id", "exclude_dfid", "root_dfid", "key")
+        + ("owner", "reviewer", "group"),
+        identifier,
     ),
     **dict.fromkeys(
         ("status", "suspension_reason", "agent_version", "session_token", "event", "step_id")
         + ("state", "failed_step", "reason", "impact", "resolved_at", "decision")
-        + ("from_status", "to_status"),
+        + ("from_status", "to_status", "expected", "to", "fingerprint", "default_decision", "by")
+        + ("cursor", "after"),
         text,
     ),
     **dict.fromkeys(
         ("contract_json", "partial_state_json", "context_json", "proposal_json"), json_document
     ),
     "data_json": json_text,
-    "priority": integer,
-    "count": count,
-    "timeout_sec": seconds,
+    **dict.fromkeys(("priority", "fencing_token", "epoch"), integer),
+    **dict.fromkeys(("count", "limit", "expected_version", "max_rows"), count),
+    **dict.fromkeys(("timeout_sec", "wait_sec"), seconds),
+    **dict.fromkeys(
+        ("lease_sec", "ttl_sec", "window_sec", "deadline_sec", "session_ttl_sec", "older_than_sec"),
+        duration,
+    ),
+    "keep_suspended": flag,
     "severity": severity,
 }
 

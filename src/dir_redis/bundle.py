@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from dir_redis.protocols import (
-    AgentRegistryStorage,
-    CapacityStorage,
-    ContextStorage,
-    DecisionAuditStorage,
-    EscalationStorage,
-    IdempotencyStorage,
-    IntentRetryStorage,
-    LifecycleStorage,
-    SagaStorage,
+from dir_redis.fleet_protocols import (
+    AgentSessionStorage,
+    AuditStreamStorage,
+    ContextMergeStorage,
+    EscalationQueueStorage,
+    FlowStatusStorage,
+    LeaseStorage,
+    RetryLimitStorage,
+    RunOnceStorage,
+    SagaClaimStorage,
 )
 
 
@@ -31,15 +31,15 @@ class StorageBundle:
         namespace: the namespace on a Redis server; None elsewhere.
     """
 
-    agent_registry: AgentRegistryStorage
-    context: ContextStorage
-    idempotency: IdempotencyStorage
-    decision_audit: DecisionAuditStorage
-    saga: SagaStorage
-    resource_lock: CapacityStorage
-    intent_retry: IntentRetryStorage
-    escalation: EscalationStorage
-    lifecycle: LifecycleStorage
+    agent_registry: AgentSessionStorage
+    context: ContextMergeStorage
+    idempotency: RunOnceStorage
+    decision_audit: AuditStreamStorage
+    saga: SagaClaimStorage
+    resource_lock: LeaseStorage
+    intent_retry: RetryLimitStorage
+    escalation: EscalationQueueStorage
+    lifecycle: FlowStatusStorage
     url: str | None = field(default=None, kw_only=True)
     namespace: str | None = field(default=None, kw_only=True)
     on_close: Callable[[], None] | None = field(

@@ -31,6 +31,11 @@ class MonotonicClock:
             return self._last
 
 
+def as_datetime(microseconds: int) -> datetime:
+    """Return a moment as an aware datetime in UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
 def format_moment(microseconds: int) -> str:
     """Format a moment as ``2026-11-23T16:00:00.123456Z``."""
     seconds, fraction = divmod(microseconds, 1_000_000)

@@ -73,6 +73,122 @@ class StorageRefusedError(StorageError):
         return str(self.args[0])
 
 
+class LeaseLostError(StorageError):
+    """A lease, claim or epoch is not the caller's any more; what was asked for was not done.
+
+    It ran out, was given back, or somebody newer has it. Stop the work it protected.
+
+    Attributes:
+        record: what was leased, such as ``reservation of 'flow-1'``.
+        token: the fencing token (or epoch) the caller came with.
+    """
+
+    def __init__(self, record: str, token: int) -> None:
+        super().__init__(record, token)
+        self.record = record
+        self.token = token
+
+    def __str__(self) -> str:
+        return (
+            f"the {self.record} is not held with token {self.token} any more: it ran out, was "
+            "given back, or somebody newer has it"
+        )
+
+
+class FingerprintMismatchError(StorageError):
+    """An idempotency key was claimed again for another payload.
+
+    Attributes:
+        key: the idempotency key.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return (
+            f"the idempotency key {self.key!r} belongs to another payload: its fingerprint differs;"
+            " use one key per payload"
+        )
+
+
+class StepInProgressError(StorageError):
+    """Another owner runs a step, and its result did not come in time. Try again later.
+
+    Attributes:
+        key: the idempotency key of the step.
+        owner: who runs it.
+    """
+
+    def __init__(self, key: str, owner: str) -> None:
+        super().__init__(key, owner)
+        self.key = key
+        self.owner = owner
+
+    def __str__(self) -> str:
+        return f"the step {self.key!r} is being run by {self.owner!r}, without a result in time"
+
+
+class VersionConflictError(StorageError):
+    """A record changed since its version was read; nothing was written. Read it again.
+
+    Attributes:
+        record: which record, such as ``session of 'flow-1'``.
+        expected: the version the caller had read.
+        found: the version it has now; 0 when there is no record.
+    """
+
+    def __init__(self, record: str, expected: int, found: int) -> None:
+        super().__init__(record, expected, found)
+        self.record = record
+        self.expected = expected
+        self.found = found
+
+    def __str__(self) -> str:
+        if not self.found:
+            return f"there is no {self.record}; version {self.expected} was expected"
+        return f"the {self.record} has version {self.found}, not {self.expected}"
+
+
+class TransitionConflictError(StorageError):
+    """A flow is not where the caller believed it to be; no transition was appended.
+
+    Attributes:
+        dfid: the flow.
+        expected: the status the caller expected.
+        actual: the status it has; None when it has no transitions.
+    """
+
+    def __init__(self, dfid: str, expected: str, actual: str | None) -> None:
+        super().__init__(dfid, expected, actual)
+        self.dfid = dfid
+        self.expected = expected
+        self.actual = actual
+
+    def __str__(self) -> str:
+        where = "has no status yet" if self.actual is None else f"is {self.actual}"
+        return f"flow {self.dfid!r} {where}, not {self.expected}"
+
+
+class SessionSupersededError(StorageError):
+    """An agent's session token is not the current one: it registered again elsewhere.
+
+    Attributes:
+        agent_id: the agent.
+    """
+
+    def __init__(self, agent_id: str) -> None:
+        super().__init__(agent_id)
+        self.agent_id = agent_id
+
+    def __str__(self) -> str:
+        return (
+            f"the session token of agent {self.agent_id!r} is not the current one: it registered "
+            "again elsewhere, or never; register to go on"
+        )
+
+
 class StorageConfigurationError(StorageError):
     """A store cannot be opened as asked: a bad URL, a missing package, an unfit server."""
 

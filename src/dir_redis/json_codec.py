@@ -31,8 +31,18 @@ def encode_object(argument: str, value: object) -> str:
     """
     if not isinstance(value, Mapping):
         raise TypeError(f"{argument} must be a dict, not {type(value).__name__}")
+    return encode_value(argument, dict(value))
+
+
+def encode_value(argument: str, value: object) -> str:
+    """Encode any JSON value the way :func:`dumps_json_dict` encodes a dict's.
+
+    Raises:
+        TypeError: the value holds keys that JSON objects cannot have.
+        ValueError: the value refers to itself or is nested too deeply.
+    """
     try:
-        encoded = dumps_json_dict(dict(value))
+        encoded = json.dumps(value, sort_keys=True, default=str)
         check_depth(encoded)
         return encoded
     except TypeError as error:

@@ -21,6 +21,7 @@ from dir_redis.memory import (
     MemoryResourceLockStorage,
     MemorySagaStorage,
 )
+from dir_redis.memory.storage import MemoryStore
 from dir_redis.redis import (
     RedisAgentRegistryStorage,
     RedisContextStorage,
@@ -118,16 +119,27 @@ def memory_storage(*, amount_places: int = DEFAULT_PLACES) -> StorageBundle:
     Args:
         amount_places: decimal places a reserved amount keeps, 0 to 18.
     """
+    store = MemoryStore()
+    context = MemoryContextStorage(store)
+    decision_audit = MemoryDecisionAuditStorage(store)
+    resource_lock = MemoryResourceLockStorage(store, amount_places=amount_places)
+    intent_retry = MemoryIntentRetryStorage(store)
     return StorageBundle(
-        agent_registry=MemoryAgentRegistryStorage(),
-        context=MemoryContextStorage(),
-        idempotency=MemoryIdempotencyStorage(),
-        decision_audit=MemoryDecisionAuditStorage(),
-        saga=MemorySagaStorage(),
-        resource_lock=MemoryResourceLockStorage(amount_places=amount_places),
-        intent_retry=MemoryIntentRetryStorage(),
-        escalation=MemoryEscalationStorage(),
-        lifecycle=MemoryLifecycleStorage(),
+        agent_registry=MemoryAgentRegistryStorage(store),
+        context=context,
+        idempotency=MemoryIdempotencyStorage(store),
+        decision_audit=decision_audit,
+        saga=MemorySagaStorage(store),
+        resource_lock=resource_lock,
+        intent_retry=intent_retry,
+        escalation=MemoryEscalationStorage(store),
+        lifecycle=MemoryLifecycleStorage(
+            store,
+            context=context,
+            decision_audit=decision_audit,
+            resource_lock=resource_lock,
+            intent_retry=intent_retry,
+        ),
         url="memory://",
     )
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from dir_redis.agent_sessions import (
+    ACTIVE,
+    contract_conflict,
+    new_session_token,
+    registered_status,
+)
 from dir_redis.arguments import checked
-from dir_redis.memory.storage import MemoryStorage
-from dir_redis.protocols import AgentRegistryStorage
+from dir_redis.clock import as_datetime
+from dir_redis.errors import SessionSupersededError
+from dir_redis.fleet_protocols import AgentSessionStorage
+from dir_redis.memory.storage import MemoryStorage, MemoryStore
+from dir_redis.records import AgentSession, VersionedDocument
 
 
 @dataclass(slots=True)
@@ -19,13 +29,15 @@ class _Agent:
     agent_version: str | None
     session_token: str | None
     suspension_reason: str | None = None
+    version: int = 1
+    stale_at: int | None = None
 
 
-class MemoryAgentRegistryStorage(MemoryStorage, AgentRegistryStorage):
+class MemoryAgentRegistryStorage(MemoryStorage, AgentSessionStorage):
     """Registered agents of one process (DIR §2.3)."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        super().__init__(store)
         self._agents: dict[str, _Agent] = {}
 
     @checked
@@ -43,6 +55,9 @@ class MemoryAgentRegistryStorage(MemoryStorage, AgentRegistryStorage):
             earlier = self._agents.get(agent_id)
             if earlier is not None:
                 agent.suspension_reason = earlier.suspension_reason
+                agent.version = earlier.version + 1
+                if earlier.session_token == session_token:
+                    agent.stale_at = earlier.stale_at
             self._agents[agent_id] = agent
 
     @checked
@@ -78,6 +93,76 @@ class MemoryAgentRegistryStorage(MemoryStorage, AgentRegistryStorage):
 
     def list_active_agents(self) -> list[str]:
         with self._lock:
-            return [
-                agent_id for agent_id, agent in self._agents.items() if agent.status == "ACTIVE"
+            return [agent_id for agent_id, agent in self._agents.items() if agent.status == ACTIVE]
+
+    @checked
+    def register(
+        self,
+        agent_id: str,
+        contract_json: str,
+        priority: int,
+        agent_version: str | None = None,
+        *,
+        keep_suspended: bool = True,
+        ttl_sec: float | None = None,
+    ) -> AgentSession:
+        token = new_session_token()
+        with self._lock:
+            earlier = self._agents.get(agent_id)
+            status, reason = registered_status(
+                None if earlier is None else earlier.status,
+                None if earlier is None else earlier.suspension_reason,
+                keep_suspended=keep_suspended,
+            )
+            self._agents[agent_id] = _Agent(
+                contract_json,
+                priority,
+                status,
+                agent_version,
+                token,
+                reason,
+                version=1 if earlier is None else earlier.version + 1,
+                stale_at=None if ttl_sec is None else self._after(ttl_sec),
+            )
+            return AgentSession(agent_id, token, status, reason)
+
+    @checked
+    def heartbeat(self, agent_id: str, session_token: str, ttl_sec: float) -> datetime:
+        with self._lock:
+            agent = self._agents.get(agent_id)
+            if agent is None or not session_token or agent.session_token != session_token:
+                raise SessionSupersededError(agent_id)
+            agent.stale_at = self._after(ttl_sec)
+            return as_datetime(agent.stale_at)
+
+    def list_stale_agents(self) -> list[str]:
+        with self._lock:
+            now = self._clock.now()
+            stale = [
+                (agent.stale_at, agent_id)
+                for agent_id, agent in self._agents.items()
+                if agent.stale_at is not None and agent.stale_at <= now
             ]
+        return [agent_id for _, agent_id in sorted(stale)]
+
+    @checked
+    def get_contract_versioned(self, agent_id: str) -> VersionedDocument:
+        with self._lock:
+            agent = self._agents.get(agent_id)
+            if agent is None:
+                return VersionedDocument(None, 0)
+            return VersionedDocument(agent.contract_json, agent.version)
+
+    @checked
+    def update_contract(self, agent_id: str, contract_json: str, expected_version: int) -> int:
+        with self._lock:
+            agent = self._agents.get(agent_id)
+            if agent is None or agent.version != expected_version:
+                found = 0 if agent is None else agent.version
+                raise contract_conflict(agent_id, expected_version, found)
+            agent.contract_json = contract_json
+            agent.version += 1
+            return agent.version
+
+    def _after(self, seconds: float) -> int:
+        return self._clock.now() + round(seconds * 1_000_000)

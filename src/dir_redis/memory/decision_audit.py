@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from typing import Any
+import threading
+import time
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from dir_redis.arguments import checked
-from dir_redis.json_codec import encode_object
+from dir_redis.audit_events import (
+    PAGE_ROWS,
+    AuditRecord,
+    NumberedPages,
+    check_limits,
+    encode_details,
+    not_a_cursor,
+    parse_number,
+    records_of,
+)
+from dir_redis.fleet_protocols import AuditStreamStorage, EventIterator
 from dir_redis.log_rows import audit_row
-from dir_redis.memory.storage import MemoryStorage
-from dir_redis.protocols import DecisionAuditStorage
-
-# A row without its details, and those as JSON.
-_Row = tuple[dict[str, Any], str]
+from dir_redis.memory.storage import MemoryStorage, MemoryStore
 
 
-class MemoryDecisionAuditStorage(MemoryStorage, DecisionAuditStorage):
+class _Row(NamedTuple):
+    """A stored row; its number counts all rows there ever were."""
+
+    number: int
+    moment: int
+    record: AuditRecord
+
+
+class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
     """The audit log of one process."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        super().__init__(store)
+        # Apart from the store's own condition, so that rows wake none but followers.
+        self._appended = threading.Condition(self._lock)
         self._rows: list[_Row] = []
         self._rows_by_flow: defaultdict[str, list[_Row]] = defaultdict(list)
+        self._last_number = 0
+        self._archived: dict[str, int] = {}
 
     @checked
     def record(
@@ -37,32 +60,123 @@ class MemoryDecisionAuditStorage(MemoryStorage, DecisionAuditStorage):
         agent_id: str | None = None,
         severity: str = "INFO",
     ) -> None:
-        encoded = encode_object("details", {} if details is None else details)
+        encoded = encode_details(details)
+        self.append(
+            [AuditRecord(dfid, event, step_id, state, encoded, root_dfid, agent_id, severity)]
+        )
+
+    def record_many(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        self.append(records_of(rows))
+
+    def append(self, records: Sequence[AuditRecord]) -> None:
+        """Append rows that were checked, at one moment; not part of the Protocol."""
         with self._lock:
-            row = audit_row(
-                dfid=dfid,
-                root_dfid=root_dfid,
-                event=event,
-                moment=self._clock.now(),
-                step_id=step_id,
-                state=state,
-                details={},
-                severity=severity,
-            )
-            self._rows.append((row, encoded))
-            self._rows_by_flow[dfid].append((row, encoded))
+            moment = self._clock.now()
+            for record in records:
+                self._last_number += 1
+                row = _Row(self._last_number, moment, record)
+                self._rows.append(row)
+                self._rows_by_flow[record.dfid].append(row)
+            self._appended.notify_all()
 
     @checked
     def events_for_dfid(self, dfid: str) -> list[dict[str, Any]]:
         with self._lock:
             rows = list(self._rows_by_flow.get(dfid, ()))
-        return _copies(rows)
+        return [_as_returned(row) for row in rows]
 
     def all_events_chronological(self) -> list[dict[str, Any]]:
         with self._lock:
             rows = list(self._rows)
-        return _copies(rows)
+        return [_as_returned(row) for row in rows]
+
+    @checked
+    def iter_events(self, dfid: str | None = None, *, after: str | None = None) -> EventIterator:
+        of_flow = dfid is not None
+        number = parse_number("after", after or "", of_flow=of_flow)
+        return NumberedPages(partial(self._page, dfid), number).events(of_flow=of_flow)
+
+    @checked
+    def follow(
+        self, *, after: str | None = None, timeout_sec: float | None = None
+    ) -> EventIterator:
+        with self._lock:
+            number = self._last_number if after is None else parse_number("after", after)
+        return NumberedPages(partial(self._next_page, timeout_sec), number).events()
+
+    @checked
+    def commit_archived(self, group: str, cursor: str) -> None:
+        number = parse_number("cursor", cursor)
+        with self._lock:
+            if number > self._last_number:
+                raise not_a_cursor("cursor", cursor)
+            self._archived[group] = max(number, self._archived.get(group, 0))
+
+    @checked
+    def get_archived(self, group: str) -> str | None:
+        with self._lock:
+            number = self._archived.get(group)
+        return None if number is None else str(number or "")
+
+    @checked
+    def forget_group(self, group: str) -> None:
+        with self._lock:
+            self._archived.pop(group, None)
+
+    @checked
+    def trim(self, *, older_than_sec: float | None = None, max_rows: int | None = None) -> int:
+        check_limits(older_than_sec, max_rows)
+        with self._lock:
+            surplus = 0 if max_rows is None else len(self._rows) - max_rows
+            before = 0
+            if older_than_sec is not None:
+                before = self._clock.now() - round(older_than_sec * 1_000_000)
+            archived = min(self._archived.values(), default=self._last_number)
+            dropped = 0
+            for row in self._rows:
+                if row.number > archived or not (dropped < surplus or row.moment < before):
+                    break
+                dropped += 1
+            flows = Counter(row.record.dfid for row in self._rows[:dropped])
+            del self._rows[:dropped]
+            for dfid, count in flows.items():
+                del self._rows_by_flow[dfid][:count]
+                if not self._rows_by_flow[dfid]:
+                    del self._rows_by_flow[dfid]
+            return dropped
+
+    def _page(self, dfid: str | None, after: int) -> list[tuple[int, dict[str, Any]]]:
+        with self._lock:
+            rows = self._rows_after(dfid, after)
+        return [(row.number, _as_returned(row)) for row in rows]
+
+    def _next_page(self, timeout_sec: float | None, after: int) -> list[tuple[int, dict[str, Any]]]:
+        """Wait until there are rows after a number; return none when time is over."""
+        seconds = threading.TIMEOUT_MAX if timeout_sec is None else timeout_sec
+        deadline = time.monotonic() + seconds
+        with self._lock:
+            while not (rows := self._rows_after(None, after)):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._appended.wait(min(left, threading.TIMEOUT_MAX))
+        return [(row.number, _as_returned(row)) for row in rows]
+
+    def _rows_after(self, dfid: str | None, number: int) -> list[_Row]:
+        rows = self._rows if dfid is None else self._rows_by_flow.get(dfid, [])
+        first = bisect_right(rows, number, key=lambda row: row.number)
+        return rows[first : first + PAGE_ROWS]
 
 
-def _copies(rows: list[_Row]) -> list[dict[str, Any]]:
-    return [{**row, "details": json.loads(encoded)} for row, encoded in rows]
+def _as_returned(row: _Row) -> dict[str, Any]:
+    record = row.record
+    return audit_row(
+        dfid=record.dfid,
+        root_dfid=record.root_dfid,
+        event=record.event,
+        moment=row.moment,
+        step_id=record.step_id,
+        state=record.state,
+        details=json.loads(record.details_json),
+        severity=record.severity,
+    )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dir_redis.arguments import checked
-from dir_redis.memory.storage import MemoryStorage
-from dir_redis.protocols import IntentRetryStorage
+from dir_redis.arguments import INT64_MAX, checked
+from dir_redis.fleet_protocols import RetryLimitStorage
+from dir_redis.memory.storage import MemoryStorage, MemoryStore
+from dir_redis.records import RetryCount
 
 
-class MemoryIntentRetryStorage(MemoryStorage, IntentRetryStorage):
+class MemoryIntentRetryStorage(MemoryStorage, RetryLimitStorage):
     """Rejection counts of one process (DIR §6.2)."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        super().__init__(store)
         self._counts: dict[str, int] = {}
 
     @checked
@@ -28,3 +29,10 @@ class MemoryIntentRetryStorage(MemoryStorage, IntentRetryStorage):
     def delete(self, dfid: str) -> None:
         with self._lock:
             self._counts.pop(dfid, None)
+
+    @checked
+    def increment(self, dfid: str, limit: int | None = None) -> RetryCount:
+        with self._lock:
+            count = min(self._counts.get(dfid, 0) + 1, INT64_MAX)
+            self._counts[dfid] = count
+        return RetryCount.of(count, limit)

@@ -27,6 +27,8 @@ Client = redis.Redis | RedisCluster
 
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
+# A waiter says this often that it is alive, and looks whether a wake-up of its got lost.
+LONGEST_WAIT_SEC = 1.0
 
 # Valkey speaks the same protocol; redis-py knows only its own names.
 _PLAIN_SCHEMES = {
@@ -62,6 +64,16 @@ class Connection:
     fails_over: bool
     single_attempt: bool
     close: Callable[[], None]
+
+    @property
+    def longest_wait_sec(self) -> float:
+        """How long one blocking command may wait: well within the client's own socket timeout."""
+        if isinstance(self.client, RedisCluster):
+            settings = self.client.nodes_manager.connection_kwargs
+        else:
+            settings = self.client.connection_pool.connection_kwargs
+        timeout = settings.get("socket_timeout")
+        return LONGEST_WAIT_SEC if timeout is None else min(LONGEST_WAIT_SEC, timeout / 2)
 
     def disconnect_idle(self) -> None:
         """Have the next commands connect anew, unless the client is a ready one or a cluster's."""

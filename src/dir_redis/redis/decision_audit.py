@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dir_redis.arguments import checked
+from dir_redis.audit_events import (
+    BEGINNING,
+    TRIM_ROWS,
+    AuditRecord,
+    NumberedRow,
+    PagedEvents,
+    check_limits,
+    encode_details,
+    join_places,
+    not_a_cursor,
+    parse_cursor,
+    records_of,
+)
 from dir_redis.errors import CorruptRecordError
-from dir_redis.json_codec import encode_object
+from dir_redis.fleet_protocols import AuditStreamStorage, EventIterator
 from dir_redis.log_rows import audit_row
-from dir_redis.protocols import DecisionAuditStorage
-from dir_redis.redis.flow_log import Entry, append, read_all, read_flow
-from dir_redis.redis.replies import as_json
-from dir_redis.redis.steps import Steps, operation
+from dir_redis.redis.flow_log import (
+    Entry,
+    FlowReader,
+    LogReader,
+    append,
+    last_place,
+    read_all,
+    read_flow,
+)
+from dir_redis.redis.replies import as_json, as_text
+from dir_redis.redis.steps import Argument, Call, Command, Steps, operation
 from dir_redis.redis.storage import RedisStorage
 
 _LOG = "audit"
+_PLACE = re.compile(r"(0|[1-9]\d{0,19})-(0|[1-9]\d{0,19})", re.ASCII)
 
 
-class RedisDecisionAuditStorage(RedisStorage, DecisionAuditStorage):
+class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
     """The audit log of a fleet."""
 
     @operation
@@ -32,15 +57,17 @@ class RedisDecisionAuditStorage(RedisStorage, DecisionAuditStorage):
         agent_id: str | None = None,
         severity: str = "INFO",
     ) -> Steps[None]:
-        # Always the same fields in the same order: a stream then stores their names only once.
-        yield append(
-            self._keys,
-            _LOG,
-            dfid,
-            ("dfid", dfid, "event", event, "step_id", step_id, "state", state)
-            + ("details", encode_object("details", {} if details is None else details))
-            + ("root_dfid", root_dfid or "", "agent_id", agent_id or "", "severity", severity),
-        )
+        encoded = encode_details(details)
+        record = AuditRecord(dfid, event, step_id, state, encoded, root_dfid, agent_id, severity)
+        yield append(self._keys, _LOG, dfid, audit_fields(record))
+
+    @operation
+    def record_many(self, rows: Iterable[Mapping[str, Any]]) -> Steps[None]:
+        by_partition: defaultdict[str, list[AuditRecord]] = defaultdict(list)
+        for record in records_of(rows):
+            by_partition[self._keys.log(_LOG, record.dfid)].append(record)
+        for log, records in by_partition.items():
+            yield self._append_many(log, records)
 
     @operation
     def events_for_dfid(self, dfid: str) -> Steps[list[dict[str, Any]]]:
@@ -52,6 +79,146 @@ class RedisDecisionAuditStorage(RedisStorage, DecisionAuditStorage):
     def all_events_chronological(self) -> Steps[list[dict[str, Any]]]:
         entries = yield from read_all(self._keys, _LOG)
         return [_row(_LOG, entry) for entry in entries]
+
+    @checked
+    def iter_events(self, dfid: str | None = None, *, after: str | None = None) -> EventIterator:
+        if dfid is None:
+            places = self._places("after", after or "")
+            reader = LogReader(self._keys.in_each_partition(_LOG), places)
+            return PagedEvents(lambda: self._driver.run(_next_rows(reader)), places)
+        place = parse_cursor("after", after or "", of_flow=True)
+        if after and not _PLACE.fullmatch(place):
+            raise not_a_cursor("after", after)
+        key = self._keys.log(_LOG, dfid)
+        of_flow = FlowReader(self._keys, _LOG, dfid, place)
+        return PagedEvents(
+            lambda: self._driver.run(_next_rows_of_flow(of_flow, key)), [place], of_flow=True
+        )
+
+    @operation
+    def follow(
+        self, *, after: str | None = None, timeout_sec: float | None = None
+    ) -> Steps[EventIterator]:
+        logs = self._keys.in_each_partition(_LOG)
+        if after is None:
+            ends = yield [Command("XREVRANGE", log, ("+", "-", "COUNT", 1)) for log in logs]
+            places = [last_place(log, page) for log, page in zip(logs, ends, strict=True)]
+        else:
+            places = self._places("after", after)
+        reader = LogReader(logs, places)
+        together = len(logs) == 1 or not self._store.is_cluster
+        return PagedEvents(
+            lambda: self._driver.run(_followed_rows(reader, timeout_sec, together)), places
+        )
+
+    @operation
+    def commit_archived(self, group: str, cursor: str) -> Steps[None]:
+        groups = self._keys.in_each_partition("audit_groups")
+        logs = self._keys.in_each_partition(_LOG)
+        places = self._places("cursor", cursor)
+        replies = yield [
+            Call("decision_audit_commit", (groups_key, log), (group, place))
+            for groups_key, log, place in zip(groups, logs, places, strict=True)
+        ]
+        if any(as_text(reply) == "AHEAD" for reply in replies):
+            raise not_a_cursor("cursor", cursor)
+
+    @operation
+    def get_archived(self, group: str) -> Steps[str | None]:
+        keys = self._keys.in_each_partition("audit_groups")
+        replies = yield [Command("HGET", key, (group,)) for key in keys]
+        if all(reply is None for reply in replies):
+            return None
+        places = ["" if reply is None else as_text(reply) for reply in replies]
+        for key, place in zip(keys, places, strict=True):
+            if place and not _PLACE.fullmatch(place):
+                raise CorruptRecordError(key, f"it should hold entry ids, not {place!r}")
+        return join_places(places)
+
+    @operation
+    def forget_group(self, group: str) -> Steps[None]:
+        keys = self._keys.in_each_partition("audit_groups")
+        yield [Command("HDEL", key, (group,), write=True) for key in keys]
+
+    @operation
+    def trim(
+        self, *, older_than_sec: float | None = None, max_rows: int | None = None
+    ) -> Steps[int]:
+        check_limits(older_than_sec, max_rows)
+        limits: tuple[Argument, ...] = (
+            "" if older_than_sec is None else round(older_than_sec * 1_000_000),
+            "" if max_rows is None else max_rows,
+            TRIM_ROWS,
+        )
+        dropped = 0
+        for log, groups_key in zip(
+            self._keys.in_each_partition(_LOG),
+            self._keys.in_each_partition("audit_groups"),
+            strict=True,
+        ):
+            found = TRIM_ROWS
+            while found == TRIM_ROWS:
+                reply = yield Call("decision_audit_oldest", (log, groups_key), limits)
+                found, dfids = int(reply[0]), [as_text(dfid) for dfid in reply[1:]]
+                if found:
+                    flows = [self._keys.log_of_flow(_LOG, dfid) for dfid in dfids]
+                    keys = (log, groups_key, *flows)
+                    page = yield Call("decision_audit_trim", keys, (*limits, *dfids))
+                    dropped += int(page)
+        return dropped
+
+    def _append_many(self, log: str, records: list[AuditRecord]) -> Call:
+        numbers: dict[str, int] = {}
+        words: list[Argument] = []
+        for record in records:
+            words.append(numbers.setdefault(record.dfid, len(numbers) + 1))
+            words.extend(audit_fields(record))
+        flows = (self._keys.log_of_flow(_LOG, dfid) for dfid in numbers)
+        words_of_row = len(words) // len(records) - 1
+        return Call("decision_audit_record_many", (log, *flows), (words_of_row, *words))
+
+    def _places(self, argument: str, cursor: str) -> list[str]:
+        """The place in each partition that a cursor of all rows stands for.
+
+        Raises:
+            ValueError: it is no cursor of a log in so many partitions.
+        """
+        if not cursor:
+            return [""] * self._keys.partitions
+        places = parse_cursor(argument, cursor).split(",")
+        if len(places) != self._keys.partitions or not all(map(_PLACE.fullmatch, places)):
+            raise not_a_cursor(argument, cursor)
+        return ["" if place == BEGINNING else place for place in places]
+
+
+def audit_fields(record: AuditRecord) -> tuple[Argument, ...]:
+    """The fields and values of a row; what is the default is an empty string."""
+    # Always the same fields in the same order: a stream then stores their names only once.
+    return (
+        *("dfid", record.dfid, "event", record.event, "step_id", record.step_id),
+        *("state", record.state, "details", record.details_json),
+        *("root_dfid", record.root_dfid or "", "agent_id", record.agent_id or ""),
+        *("severity", record.severity),
+    )
+
+
+def _next_rows(reader: LogReader) -> Steps[list[NumberedRow]]:
+    return _numbered((yield from reader.read()))
+
+
+def _followed_rows(
+    reader: LogReader, timeout_sec: float | None, together: bool
+) -> Steps[list[NumberedRow]]:
+    return _numbered((yield from reader.follow(timeout_sec, together=together)))
+
+
+def _next_rows_of_flow(reader: FlowReader, key: str) -> Steps[list[NumberedRow]]:
+    entries = yield from reader.read()
+    return [NumberedRow(0, entry.place, _row(key, entry)) for entry in entries]
+
+
+def _numbered(entries: list[tuple[int, Entry]]) -> list[NumberedRow]:
+    return [NumberedRow(partition, entry.place, _row(_LOG, entry)) for partition, entry in entries]
 
 
 def _row(key: str, entry: Entry) -> dict[str, Any]:

@@ -19,7 +19,15 @@ from dir_redis.redis.faults import DRIVER_ERRORS
 from dir_redis.redis.keys import Keys
 from dir_redis.redis.retries import until_answered
 from dir_redis.redis.scripts import script
-from dir_redis.redis.steps import Argument, Call, Command, Request, Steps
+from dir_redis.redis.steps import (
+    Argument,
+    Call,
+    Command,
+    Request,
+    Steps,
+    WaitForEntries,
+    WaitForItem,
+)
 
 T = TypeVar("T")
 
@@ -122,6 +130,10 @@ class RedisDriver:
         return self._send(request)
 
     def _send(self, request: Request) -> Any:
+        if isinstance(request, WaitForItem | WaitForEntries):
+            seconds = min(request.seconds, self._connection.longest_wait_sec)
+            command = request.command(seconds)
+            return self._attempt(command, str(command[0]), request.keys)
         if isinstance(request, Command):
             if not request.write:
                 return self._attempt(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dir_redis.arguments import INT64_MAX
 from dir_redis.errors import CorruptRecordError
-from dir_redis.protocols import IntentRetryStorage
-from dir_redis.redis.steps import Command, Steps, operation
+from dir_redis.fleet_protocols import RetryLimitStorage
+from dir_redis.records import RetryCount
+from dir_redis.redis.steps import Call, Command, Steps, operation
 from dir_redis.redis.storage import RedisStorage
 
 
-class RedisIntentRetryStorage(RedisStorage, IntentRetryStorage):
+class RedisIntentRetryStorage(RedisStorage, RetryLimitStorage):
     """Rejection counts of a fleet (DIR §6.2)."""
 
     @operation
@@ -27,3 +29,8 @@ class RedisIntentRetryStorage(RedisStorage, IntentRetryStorage):
     @operation
     def delete(self, dfid: str) -> Steps[None]:
         yield Command("DEL", self._keys.retry(dfid), write=True)
+
+    @operation
+    def increment(self, dfid: str, limit: int | None = None) -> Steps[RetryCount]:
+        reply = yield Call("intent_retry_increment", (self._keys.retry(dfid),), (INT64_MAX,))
+        return RetryCount.of(int(reply), limit)

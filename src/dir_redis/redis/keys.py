@@ -37,6 +37,10 @@ class Keys:
         """One kind's key in every partition, for what spans all flows or agents."""
         return [tag + kind for tag in self._tags]
 
+    def beside_reservations(self, dfid: str) -> bool:
+        """Whether one script can reach a flow's own keys and those of all reservations."""
+        return self.tag_of(dfid) == self._tags[0]
+
     @staticmethod
     def operation(beside: str, session: str) -> str:
         """The key of a client's operation session, in the slot of another key."""
@@ -53,6 +57,9 @@ class Keys:
     def agents_active(self, agent_id: str) -> str:
         return f"{self.tag_of(agent_id)}agents_active"
 
+    def agents_heartbeat(self, agent_id: str) -> str:
+        return f"{self.tag_of(agent_id)}agents_heartbeat"
+
     # Context
 
     def session(self, dfid: str) -> str:
@@ -65,6 +72,12 @@ class Keys:
 
     def idempotency(self, key: str) -> str:
         return f"{self.tag_of(key)}idempotency:{key}"
+
+    def claim(self, key: str) -> str:
+        return f"{self.tag_of(key)}claim:{key}"
+
+    def claim_ended(self, key: str) -> str:
+        return f"{self.tag_of(key)}claim_ended:{key}"
 
     # The two logs, "audit" and "transitions"
 
@@ -82,40 +95,115 @@ class Keys:
     def sagas_dirty(self, dfid: str) -> str:
         return f"{self.tag_of(dfid)}sagas_dirty"
 
+    def sagas_due(self, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}sagas_due"
+
+    def sagas_marks(self, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}sagas_marks"
+
+    def sagas_claims(self, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}sagas_claims"
+
     # Reservations: one slot for all, since a batch spans resources
+
+    def locks(self) -> tuple[str, ...]:
+        """What every script that changes reservations takes, in its order."""
+        return (
+            self.lock_totals(),
+            self.lock_flows(),
+            self.lock_leases(),
+            self.lock_holders(),
+            self.lock_capacities(),
+            self.lock_queue(),
+            self.lock_waiters(),
+            self.lock_waiting(),
+            self.lock_counter(),
+        )
 
     def lock_totals(self) -> str:
         return f"{self._tags[0]}lock_totals"
 
+    def lock_flows(self) -> str:
+        return f"{self._tags[0]}lock_flows"
+
+    def lock_leases(self) -> str:
+        return f"{self._tags[0]}lock_leases"
+
+    def lock_holders(self) -> str:
+        return f"{self._tags[0]}lock_holders"
+
     def lock_capacities(self) -> str:
         return f"{self._tags[0]}lock_capacities"
 
-    def lock_flow(self, dfid: str) -> str:
-        return f"{self._tags[0]}lock_flow:{dfid}"
+    def lock_queue(self) -> str:
+        return f"{self._tags[0]}lock_queue"
+
+    def lock_waiters(self) -> str:
+        return f"{self._tags[0]}lock_waiters"
+
+    def lock_waiting(self) -> str:
+        return f"{self._tags[0]}lock_waiting"
+
+    def lock_counter(self) -> str:
+        return f"{self._tags[0]}lock_counter"
+
+    def lock_wake(self, caller: str) -> str:
+        return f"{self._tags[0]}lock_wake:{caller}"
 
     # Intent retries
 
     def retry(self, dfid: str) -> str:
         return f"{self.tag_of(dfid)}retry:{dfid}"
 
-    # Escalations
+    # Escalations: one slot for all, since one step changes an agent's budget and a flow's request
 
     def budget(self, agent_id: str) -> str:
-        return f"{self.tag_of(agent_id)}budget:{agent_id}"
+        return f"{self._tags[0]}budget:{agent_id}"
 
-    def requests_pending(self, dfid: str) -> str:
-        return f"{self.tag_of(dfid)}requests_pending"
+    def requests_pending(self) -> str:
+        return f"{self._tags[0]}requests_pending"
 
-    def requests_open(self, dfid: str) -> str:
-        return f"{self.tag_of(dfid)}requests_open"
+    def requests_unclaimed(self) -> str:
+        return f"{self._tags[0]}requests_unclaimed"
+
+    def requests_claimed(self) -> str:
+        return f"{self._tags[0]}requests_claimed"
+
+    def requests_deadlines(self) -> str:
+        return f"{self._tags[0]}requests_deadlines"
+
+    def requests_reviewers(self) -> str:
+        return f"{self._tags[0]}requests_reviewers"
+
+    def requests_terms(self) -> str:
+        return f"{self._tags[0]}requests_terms"
+
+    def requests_open(self) -> str:
+        return f"{self._tags[0]}requests_open"
 
     def request(self, dfid: str) -> str:
-        return f"{self.tag_of(dfid)}request:{dfid}"
+        return f"{self._tags[0]}request:{dfid}"
+
+    def decided(self, dfid: str) -> str:
+        return f"{self._tags[0]}decided:{dfid}"
 
 
 def meta_key(namespace: str) -> str:
     """The key that says what a namespace was made with; known before its partition count is."""
     return f"{{{namespace}:0}}:meta"
+
+
+def opening_keys(namespace: str) -> tuple[str, ...]:
+    """What opening a namespace looks at: that key, and what it may have to bring over."""
+    keys = Keys(namespace, 1)
+    return (
+        meta_key(namespace),
+        keys.lock_totals(),
+        keys.sagas_dirty(""),
+        keys.sagas_due(""),
+        keys.requests_pending(),
+        keys.requests_unclaimed(),
+    )
 
 
 def check_namespace(namespace: object) -> str:

@@ -50,6 +50,18 @@ def as_units(key: str, value: Any) -> int:
     return int(digits)
 
 
+def as_version(key: str, value: Any) -> int:
+    """A stored version.
+
+    Raises:
+        CorruptRecordError: there is none, or it is something else.
+    """
+    digits = as_text(value)
+    if not (digits.isascii() and digits.isdigit()):
+        raise CorruptRecordError(key, f"its version should be a number, not {digits!r}")
+    return int(digits)
+
+
 def as_fields(fields: Any) -> dict[str, str]:
     """A stream entry's fields, as the client parsed them or as a script returns them."""
     words = list(itertools.chain(*fields.items())) if isinstance(fields, dict) else fields
@@ -61,16 +73,22 @@ def as_fields(fields: Any) -> dict[str, str]:
 def as_ordered(replies: list[Any]) -> list[str]:
     """Members of one sorted set per partition, merged by score.
 
-    A single one's reply comes without scores; several alternate members and scores, which RESP3
-    has in pairs.
+    A single one's reply comes without scores; several have them, see :func:`as_scored`.
     """
     if len(replies) == 1:
         return [as_text(member) for member in replies[0]]
+    return as_scored(replies)
+
+
+def as_scored(replies: list[Any]) -> list[str]:
+    """Members of one sorted set per partition, each reply with scores, merged by them.
+
+    A reply alternates members and scores; a command's on RESP3 has them in pairs.
+    """
     scored: list[tuple[float, str]] = []
     for reply in replies:
         pairs = (
             reply if reply and isinstance(reply[0], list) else zip(*[iter(reply)] * 2, strict=True)
         )
         scored.extend((float(score), as_text(member)) for member, score in pairs)
-    scored.sort(key=lambda pair: pair[0])
-    return [member for _, member in scored]
+    return [member for _, member in sorted(scored)]

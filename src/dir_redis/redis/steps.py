@@ -53,7 +53,59 @@ class Call(NamedTuple):
     arguments: tuple[Argument, ...] = ()
 
 
-Request = Command | Call
+class WaitForItem(NamedTuple):
+    """Wait until a list has an item, and take it (BLPOP).
+
+    The driver may end the wait sooner, so that whoever waits can see to other things.
+
+    Attributes:
+        key: the list.
+        seconds: how long at most; above 0.
+    """
+
+    key: str
+    seconds: float
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its key, as a Call has its keys."""
+        return (self.key,)
+
+    def command(self, seconds: float) -> tuple[Argument, ...]:
+        """The words that wait so long."""
+        # Redis 6.2 cuts 0.001 down to 0 milliseconds, which to it is for ever.
+        return ("BLPOP", self.key, f"{max(seconds, 0.002):.3f}")
+
+
+class WaitForEntries(NamedTuple):
+    """Wait until one of some streams has an entry after a given one (XREAD BLOCK).
+
+    The driver may end the wait sooner, so that whoever waits can see to other things.
+
+    Attributes:
+        keys: the streams; on a cluster all in one slot.
+        after: for each stream the id of the entry before.
+        seconds: how long at most; above 0.
+        most: how many entries of each stream to return at most.
+    """
+
+    keys: tuple[str, ...]
+    after: tuple[str, ...]
+    seconds: float
+    most: int = 1
+
+    def command(self, seconds: float) -> tuple[Argument, ...]:
+        """The words that wait so long."""
+        milliseconds = max(1, round(seconds * 1000))
+        return (
+            *("XREAD", "COUNT", self.most, "BLOCK", milliseconds, "STREAMS"),
+            *self.keys,
+            *self.after,
+        )
+
+
+Wait = WaitForItem | WaitForEntries
+Request = Command | Call | Wait
 Steps = Generator[Request | list[Request], Any, T]
 
 

@@ -20,7 +20,7 @@ from dir_redis.errors import (
 )
 from dir_redis.redis.connection import Connection, connect, mask_secrets
 from dir_redis.redis.driver import MAX_TIMEOUT_SEC, RedisDriver
-from dir_redis.redis.keys import MAX_PARTITIONS, Keys, check_namespace, meta_key
+from dir_redis.redis.keys import MAX_PARTITIONS, Keys, check_namespace, opening_keys
 from dir_redis.redis.replies import as_text
 from dir_redis.redis.retries import until_answered
 from dir_redis.redis.steps import Call, Steps
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MIN_SERVER = (6, 2)
 
 
@@ -111,6 +111,7 @@ class RedisStore:
             timeout_sec,
         )
         self.url = self._connection.url
+        self.is_cluster = isinstance(self._connection.client, RedisCluster)
         self.driver = RedisDriver(self._connection, timeout_sec=timeout_sec)
         try:
             _check_server(self._connection, timeout_sec, check_policy=check_policy)
@@ -135,7 +136,7 @@ class RedisStore:
             if mine != theirs:
                 raise NamespaceMismatchError(
                     f"the namespace {namespace!r} at {self._connection.where} was made with "
-                    f"{what} {theirs}, not {mine}; open it as it was made, or use another namespace"
+                    f"{what} {theirs}, not {mine}; {_way_out(stored[0], stored[1])}"
                 )
         return stored[1]
 
@@ -159,13 +160,25 @@ def _patiently(send: Callable[[], T], where: str, timeout_sec: float) -> T:
     )
 
 
+def _way_out(schema: int, partitions: int) -> str:
+    """What to do about a namespace that cannot be opened."""
+    if schema >= SCHEMA_VERSION:
+        return "open it as it was made, or use another namespace"
+    if partitions > 1:
+        return "one of several partitions cannot be brought over: use another namespace"
+    return (
+        "it is brought over when it is opened as it was made while nothing is reserved: release "
+        "all reservations with the version that made them, or use another namespace"
+    )
+
+
 def _open_namespace(namespace: str, wanted: tuple[int, int, int]) -> Steps[tuple[int, int, int]]:
-    key = meta_key(namespace)
-    reply = yield Call("namespace_open", (key,), wanted)
+    keys = opening_keys(namespace)
+    reply = yield Call("namespace_open", keys, wanted)
     try:
         schema, partitions, places = (int(as_text(value)) for value in reply)
     except (TypeError, ValueError) as error:
-        raise CorruptRecordError(key, "it should hold three numbers") from error
+        raise CorruptRecordError(keys[0], "it should hold three numbers") from error
     return schema, partitions, places
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from dir_redis.agent_sessions import contract_conflict, new_session_token, registered_status
 from dir_redis.arguments import checked
-from dir_redis.protocols import AgentRegistryStorage
+from dir_redis.clock import as_datetime
+from dir_redis.errors import SessionSupersededError
+from dir_redis.fleet_protocols import AgentSessionStorage
+from dir_redis.records import AgentSession, VersionedDocument
 from dir_redis.sqlite.columns import json_column, parse_document
 from dir_redis.sqlite.storage import SqliteStorage
 
 
-class SqliteAgentRegistryStorage(SqliteStorage, AgentRegistryStorage):
+class SqliteAgentRegistryStorage(SqliteStorage, AgentSessionStorage):
     """Registered agents in a SQLite file (DIR §2.3)."""
 
     @checked
@@ -43,6 +48,9 @@ class SqliteAgentRegistryStorage(SqliteStorage, AgentRegistryStorage):
                     status = excluded.status,
                     agent_version = excluded.agent_version,
                     session_token = excluded.session_token,
+                    contract_version = contract_version + 1,
+                    heartbeat_until =
+                        CASE WHEN session_token IS excluded.session_token THEN heartbeat_until END,
                     updated_at = CURRENT_TIMESTAMP
                 """,
                 record,
@@ -93,3 +101,106 @@ class SqliteAgentRegistryStorage(SqliteStorage, AgentRegistryStorage):
             "SELECT agent_id FROM agent_registry WHERE status = 'ACTIVE' ORDER BY rowid"
         )
         return [agent_id for (agent_id,) in rows]
+
+    @checked
+    def register(
+        self,
+        agent_id: str,
+        contract_json: str,
+        priority: int,
+        agent_version: str | None = None,
+        *,
+        keep_suspended: bool = True,
+        ttl_sec: float | None = None,
+    ) -> AgentSession:
+        token = new_session_token()
+        with self._database.transaction() as connection:
+            earlier = connection.execute(
+                "SELECT status, suspension_reason FROM agent_registry WHERE agent_id = ?",
+                (agent_id,),
+            ).fetchone()
+            status, reason = registered_status(
+                *(earlier or (None, None)), keep_suspended=keep_suspended
+            )
+            connection.execute(
+                """
+                INSERT INTO agent_registry
+                    (agent_id, contract, priority, status, suspension_reason, agent_version,
+                    session_token, heartbeat_until)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                ON CONFLICT (agent_id) DO UPDATE SET
+                    contract = excluded.contract,
+                    priority = excluded.priority,
+                    status = excluded.status,
+                    suspension_reason = excluded.suspension_reason,
+                    agent_version = excluded.agent_version,
+                    session_token = excluded.session_token,
+                    contract_version = contract_version + 1,
+                    heartbeat_until = excluded.heartbeat_until,
+                    updated_at = CURRENT_TIMESTAMP
+                """,
+                (
+                    *(agent_id, json_column(contract_json), priority, status, reason),
+                    *(agent_version, token, None if ttl_sec is None else self._after(ttl_sec)),
+                ),
+            )
+        return AgentSession(agent_id, token, status, reason)
+
+    @checked
+    def heartbeat(self, agent_id: str, session_token: str, ttl_sec: float) -> datetime:
+        with self._database.transaction() as connection:
+            stale_at = self._after(ttl_sec)
+            updated = connection.execute(
+                """
+                UPDATE agent_registry SET heartbeat_until = ?
+                WHERE agent_id = ? AND session_token = ? AND session_token <> ''
+                """,
+                (stale_at, agent_id, session_token),
+            )
+            if updated.rowcount == 0:
+                raise SessionSupersededError(agent_id)
+        return as_datetime(stale_at)
+
+    def list_stale_agents(self) -> list[str]:
+        rows = self._database.read(
+            """
+            SELECT agent_id FROM agent_registry WHERE heartbeat_until <= ?
+            ORDER BY heartbeat_until, agent_id
+            """,
+            self._database.clock.now(),
+        )
+        return [agent_id for (agent_id,) in rows]
+
+    @checked
+    def get_contract_versioned(self, agent_id: str) -> VersionedDocument:
+        rows = self._database.read(
+            """
+            SELECT CAST(contract AS TEXT), contract_version FROM agent_registry WHERE agent_id = ?
+            """,
+            agent_id,
+        )
+        for contract, version in rows:
+            return VersionedDocument(contract or "{}", version)  # dir-core 0.1.0 may leave it empty
+        return VersionedDocument(None, 0)
+
+    @checked
+    def update_contract(self, agent_id: str, contract_json: str, expected_version: int) -> int:
+        with self._database.transaction() as connection:
+            found = connection.execute(
+                "SELECT contract_version FROM agent_registry WHERE agent_id = ?", (agent_id,)
+            ).fetchone()
+            if found != (expected_version,):
+                raise contract_conflict(agent_id, expected_version, found[0] if found else 0)
+            connection.execute(
+                """
+                UPDATE agent_registry
+                SET contract = ?, contract_version = contract_version + 1,
+                    updated_at = CURRENT_TIMESTAMP
+                WHERE agent_id = ?
+                """,
+                (json_column(contract_json), agent_id),
+            )
+        return expected_version + 1
+
+    def _after(self, seconds: float) -> int:
+        return self._database.clock.now() + round(seconds * 1_000_000)

@@ -67,8 +67,15 @@ class SqliteDatabase:
             raise
 
     def init_schema(self) -> None:
-        """Make the tables, or bring those of dir-core 0.1.0 up to date."""
+        """Make the tables, or bring those of dir-core 0.1.0 or an older schema up to date."""
         version = self.settle("schema_version", SCHEMA_VERSION, self._make_tables)
+        if version < SCHEMA_VERSION:
+            with self.transaction() as connection:
+                self._make_tables(connection)
+                version = SCHEMA_VERSION
+                connection.execute(
+                    "UPDATE dir_redis_meta SET value = ? WHERE name = 'schema_version'", (version,)
+                )
         if version != SCHEMA_VERSION:
             raise NamespaceMismatchError(
                 f"{self.path} has schema version {version}; this package knows {SCHEMA_VERSION}"

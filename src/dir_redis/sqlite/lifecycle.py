@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from dir_redis.arguments import checked
+from dir_redis.audit_events import AuditRecord, encode_details
+from dir_redis.errors import TransitionConflictError
+from dir_redis.fleet_protocols import FlowStatusStorage
 from dir_redis.log_rows import transition_row
-from dir_redis.protocols import LifecycleStorage
 from dir_redis.sqlite.columns import moment_column, read_moment
+from dir_redis.sqlite.decision_audit import append_rows
+from dir_redis.sqlite.flow_reservations import release_flow
 from dir_redis.sqlite.storage import SqliteStorage
+from dir_redis.transitions import (
+    DEFAULT_TRANSITIONS,
+    INITIAL_STATUS,
+    Transitions,
+    check_transition,
+)
+
+_LATEST = "SELECT to_status FROM flow_transitions WHERE dfid = ? ORDER BY id DESC LIMIT 1"
 
 
-class SqliteLifecycleStorage(SqliteStorage, LifecycleStorage):
+class SqliteLifecycleStorage(SqliteStorage, FlowStatusStorage):
     """The transition log in a SQLite file (DIR §4.3)."""
 
     @checked
@@ -19,19 +32,8 @@ class SqliteLifecycleStorage(SqliteStorage, LifecycleStorage):
         self, dfid: str, from_status: str, to_status: str, *, root_dfid: str | None = None
     ) -> None:
         with self._database.transaction() as connection:
-            connection.execute(
-                """
-                INSERT INTO flow_transitions (dfid, root_dfid, from_status, to_status, created_at)
-                VALUES (?, ?, ?, ?, ?)
-                """,
-                (
-                    dfid,
-                    root_dfid or dfid,
-                    from_status,
-                    to_status,
-                    moment_column(self._database.clock.now()),
-                ),
-            )
+            moment = self._database.clock.now()
+            _append(connection, dfid, from_status, to_status, root_dfid, moment)
 
     @checked
     def get_transitions(self, dfid: str | None = None) -> list[dict[str, Any]]:
@@ -53,3 +55,97 @@ class SqliteLifecycleStorage(SqliteStorage, LifecycleStorage):
             )
             for row_id, flow, root_dfid, from_status, to_status, created_at in rows
         ]
+
+    @checked
+    def transition(
+        self,
+        dfid: str,
+        expected: str,
+        to: str,
+        *,
+        allowed: Transitions | None = DEFAULT_TRANSITIONS,
+        root_dfid: str | None = None,
+    ) -> None:
+        check_transition(allowed, expected, to)
+        with self._database.transaction() as connection:
+            status = _status(connection.execute(_LATEST, (dfid,)).fetchall())
+            if (INITIAL_STATUS if status is None else status) != expected:
+                raise TransitionConflictError(dfid, expected, status)
+            _append(connection, dfid, expected, to, root_dfid, self._database.clock.now())
+
+    @checked
+    def current_status(self, dfid: str) -> str | None:
+        return _status(self._database.read(_LATEST, dfid))
+
+    @checked
+    def close_flow(
+        self,
+        dfid: str,
+        status: str,
+        *,
+        expected: str | None = None,
+        event: str = "FLOW_CLOSED",
+        details: dict[str, Any] | None = None,
+        agent_id: str | None = None,
+        root_dfid: str | None = None,
+        session_ttl_sec: float | None = 86_400.0,
+    ) -> bool:
+        row = AuditRecord(
+            dfid, event, "", status, encode_details(details), root_dfid, agent_id, "INFO"
+        )
+        with self._database.transaction() as connection:
+            moment = self._database.clock.now()
+            latest = _status(connection.execute(_LATEST, (dfid,)).fetchall())
+            has = INITIAL_STATUS if latest is None else latest
+            closing = has != status
+            if closing and expected is not None and has != expected:
+                raise TransitionConflictError(dfid, expected, latest)
+            if closing:
+                _append(connection, dfid, has, status, root_dfid, moment)
+                append_rows(connection, [row], moment)
+            connection.execute("DELETE FROM intent_retry WHERE dfid = ?", (dfid,))
+            _let_session_end(connection, dfid, session_ttl_sec, moment, again=closing)
+            release_flow(connection, dfid)
+            return closing
+
+
+def _status(latest: list[Any]) -> str | None:
+    return latest[0][0] if latest else None
+
+
+def _append(
+    connection: sqlite3.Connection,
+    dfid: str,
+    from_status: str,
+    to_status: str,
+    root_dfid: str | None,
+    moment: int,
+) -> None:
+    connection.execute(
+        """
+        INSERT INTO flow_transitions (dfid, root_dfid, from_status, to_status, created_at)
+        VALUES (?, ?, ?, ?, ?)
+        """,
+        (dfid, root_dfid or dfid, from_status, to_status, moment_column(moment)),
+    )
+
+
+def _let_session_end(
+    connection: sqlite3.Connection,
+    dfid: str,
+    session_ttl_sec: float | None,
+    moment: int,
+    *,
+    again: bool,
+) -> None:
+    """Set or clear when a session that is still there ends; not again, if it ends already."""
+    expires = None if session_ttl_sec is None else moment + round(session_ttl_sec * 1_000_000)
+    if expires is None and not again:
+        return
+    connection.execute(
+        """
+        UPDATE context_session SET expires_us = ?
+        WHERE dfid = ? AND (expires_us IS NULL OR (? AND expires_us > ?))
+        """,
+        (expires, dfid, again, moment),
+    )

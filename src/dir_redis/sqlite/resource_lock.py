@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-import sqlite3
+import random
+import time
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
 from decimal import Decimal
 from os import PathLike
 
+from dir_redis.admission import LOOK_AGAIN_SEC, admit_reservation, check_kept, first_overtaken
 from dir_redis.amounts import DEFAULT_PLACES, AmountScale, admit
 from dir_redis.arguments import checked
-from dir_redis.errors import ResourceContentionError
-from dir_redis.protocols import CapacityStorage
-from dir_redis.sqlite.database import SqliteDatabase
+from dir_redis.clock import as_datetime
+from dir_redis.errors import (
+    CorruptRecordError,
+    InsufficientCapacityError,
+    ResourceContentionError,
+    StorageError,
+)
+from dir_redis.fleet_protocols import LeaseStorage
+from dir_redis.reservations import Holder, Reservation
+from dir_redis.sqlite.database import FIRST_PAUSE_SEC, LONGEST_PAUSE_SEC, SqliteDatabase
+from dir_redis.sqlite.flow_reservations import (
+    HOLDERS,
+    View,
+    begin_lease,
+    check_token,
+    forget_the_dead,
+    hold,
+    join_queue,
+    leave_queue,
+    look,
+    release_flow,
+    renew_lease,
+    stay_in_queue,
+)
 from dir_redis.sqlite.reservations import agree_on_scale
 from dir_redis.sqlite.storage import SqliteStorage
 from dir_redis.told_amounts import ToldAmounts
 
-_OTHERS = """
-    SELECT COALESCE((SELECT units FROM resource_totals WHERE resource_id = ?), 0)
-        - COALESCE((SELECT units FROM resource_locks WHERE resource_id = ? AND dfid = ?), 0)
-"""
-_CAPACITY = "SELECT units FROM resource_capacities WHERE resource_id = ?"
 
-
-class SqliteResourceLockStorage(SqliteStorage, CapacityStorage):
+class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
     """Quantity reservations in a SQLite file (DIR §6.2).
 
     Args:
@@ -53,7 +72,7 @@ class SqliteResourceLockStorage(SqliteStorage, CapacityStorage):
 
     @checked
     def get_locked_amount(self, resource_id: str, exclude_dfid: str) -> float:
-        ((units,),) = self._database.read(_OTHERS, resource_id, resource_id, exclude_dfid)
+        units = self._glance(exclude_dfid, (resource_id,)).others[resource_id]
         self._told.remember(exclude_dfid, resource_id, units)
         return self._scale.to_float(units)
 
@@ -71,31 +90,129 @@ class SqliteResourceLockStorage(SqliteStorage, CapacityStorage):
         told = self._told.take(dfid)
         try:
             with self._database.transaction(timeout_sec) as connection:
-                others, declared = {}, {}
-                for rid in wanted:
-                    ((others[rid],),) = connection.execute(_OTHERS, (rid, rid, dfid))
-                    for (capacity,) in connection.execute(_CAPACITY, (rid,)):
-                        declared[rid] = capacity
+                now = self._database.clock.now()
+                forget_the_dead(connection, now)
+                view = look(connection.execute, dfid, wanted, now)
                 if not admit(
                     self._scale,
                     wanted,
-                    others=others,
-                    declared=declared,
+                    others=view.others,
+                    declared=view.declared,
                     brought=brought,
                     told=told,
+                    overtaking=first_overtaken(wanted, view.held, view.queued) is not None,
                 ):
                     return False
-                for rid, units in wanted.items():
-                    self._hold(connection, dfid, rid, units)
+                hold(connection, self._scale, dfid, wanted, view.since, now)
         except ResourceContentionError:
             return False
         return True
 
     @checked
-    def release(self, dfid: str) -> None:
+    def reserve(
+        self,
+        dfid: str,
+        resources: Mapping[str, float | Decimal],
+        *,
+        lease_sec: float | None = None,
+        wait_sec: float = 0.0,
+        capacities: Mapping[str, float | Decimal] | None = None,
+    ) -> Reservation:
+        wanted = self._scale.batch_to_units("resources", resources)
+        if not wanted:
+            raise ValueError("resources must name at least one resource")
+        brought = self._scale.capacities_to_units(capacities, wanted)
+        self._told.take(dfid)
+        deadline = time.monotonic() + wait_sec
+        ticket = None
+        try:
+            while True:
+                time_is_over = time.monotonic() >= deadline
+                with self._database.transaction() as connection:
+                    now = self._database.clock.now()
+                    forget_the_dead(connection, now)
+                    if ticket is not None and not stay_in_queue(connection, ticket, now):
+                        ticket = None
+                    view = look(connection.execute, dfid, wanted, now, before=ticket)
+                    refusal = self._decide(wanted, brought, view)
+                    if refusal is None:
+                        until = None if lease_sec is None else now + round(lease_sec * 1_000_000)
+                        token = begin_lease(connection, dfid, until, now)
+                        hold(connection, self._scale, dfid, wanted, view.since, now)
+                    if refusal is None or time_is_over:
+                        if ticket is not None:
+                            leave_queue(connection, ticket)
+                    elif ticket is None:
+                        ticket = join_queue(connection, wanted, now)
+                if refusal is None:
+                    ticket = None
+                    return Reservation(
+                        self,
+                        dfid,
+                        {rid: self._scale.to_decimal(units) for rid, units in wanted.items()},
+                        token,
+                        None if until is None else as_datetime(until),
+                        lease_sec,
+                    )
+                if time_is_over:
+                    ticket = None
+                    raise refusal
+                self._pause(dfid, wanted, brought, ticket, deadline)
+        finally:
+            if ticket is not None:
+                # If that fails too, the others wait until the ticket seems dead.
+                with suppress(StorageError), self._database.transaction() as connection:
+                    leave_queue(connection, ticket)
+
+    @checked
+    def renew(self, dfid: str, fencing_token: int, lease_sec: float) -> datetime:
+        with self._database.transaction() as connection:
+            now = self._database.clock.now()
+            forget_the_dead(connection, now)
+            until = now + round(lease_sec * 1_000_000)
+            renew_lease(connection, dfid, fencing_token, until)
+        return as_datetime(until)
+
+    @checked
+    def settle(
+        self,
+        dfid: str,
+        used: Mapping[str, float | Decimal],
+        *,
+        fencing_token: int | None = None,
+    ) -> None:
+        kept = self._scale.batch_to_units("used", used)
+        with self._database.transaction() as connection:
+            now = self._database.clock.now()
+            forget_the_dead(connection, now)
+            if fencing_token is not None:
+                check_token(connection, dfid, fencing_token)
+            view = look(connection.execute, dfid, kept, now)
+            check_kept(self._scale, kept, view.held)
+            hold(connection, self._scale, dfid, kept, view.since, now)
+
+    @checked
+    def release(self, dfid: str, *, fencing_token: int | None = None) -> None:
         self._told.take(dfid)
         with self._database.transaction() as connection:
-            connection.execute("DELETE FROM resource_locks WHERE dfid = ?", (dfid,))
+            forget_the_dead(connection, self._database.clock.now())
+            if fencing_token is not None:
+                check_token(connection, dfid, fencing_token)
+            release_flow(connection, dfid)
+
+    @checked
+    def holders(self, resource_id: str) -> list[Holder]:
+        rows = self._database.read(HOLDERS, resource_id, self._database.clock.now())
+        return [
+            Holder(
+                dfid,
+                self._scale.to_decimal(units),
+                self._moment(dfid, resource_id, since),
+                None if until is None else as_datetime(until),
+                token,
+            )
+            for dfid, units, since, until, token in rows
+        ]
 
     @checked
     def set_capacity(self, resource_id: str, capacity: float | Decimal | None) -> None:
@@ -113,23 +230,59 @@ class SqliteResourceLockStorage(SqliteStorage, CapacityStorage):
 
     @checked
     def get_capacity(self, resource_id: str) -> Decimal | None:
-        rows = self._database.read(_CAPACITY, resource_id)
+        rows = self._database.read(
+            "SELECT units FROM resource_capacities WHERE resource_id = ?", resource_id
+        )
         return self._scale.to_decimal(rows[0][0]) if rows else None
 
-    def _hold(
-        self, connection: sqlite3.Connection, dfid: str, resource_id: str, units: int
+    def _decide(
+        self, wanted: Mapping[str, int], brought: Mapping[str, int], view: View
+    ) -> InsufficientCapacityError | ResourceContentionError | None:
+        return admit_reservation(
+            self._scale,
+            wanted,
+            held=view.held,
+            others=view.others,
+            declared=view.declared,
+            brought=brought,
+            queued=view.queued,
+        )
+
+    def _glance(self, dfid: str, resource_ids: tuple[str, ...], before: int | None = None) -> View:
+        """Look without a transaction: at each resource at a moment of its own."""
+        return look(
+            lambda sql, parameters: self._database.read(sql, *parameters),
+            dfid,
+            resource_ids,
+            self._database.clock.now(),
+            before,
+        )
+
+    def _pause(
+        self,
+        dfid: str,
+        wanted: Mapping[str, int],
+        brought: Mapping[str, int],
+        ticket: int | None,
+        deadline: float,
     ) -> None:
-        """Set what a flow holds of a resource; what is 0 leaves no trace."""
-        if units:
-            connection.execute(
-                """
-                INSERT OR REPLACE INTO resource_locks (dfid, resource_id, amount, units)
-                VALUES (?, ?, ?, ?)
-                """,
-                (dfid, resource_id, self._scale.to_float(units), units),
+        """Sleep until there seems to be room, or it is time to show that this waiter lives."""
+        end = min(deadline, time.monotonic() + LOOK_AGAIN_SEC)
+        pause = FIRST_PAUSE_SEC
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, pause * random.uniform(0.5, 1.0)))
+            pause = min(pause * 2, LONGEST_PAUSE_SEC)
+            view = self._glance(dfid, tuple(wanted), before=ticket)
+            try:
+                if self._decide(wanted, brought, view) is None:
+                    return
+            except (InsufficientCapacityError, ValueError):
+                return  # waiting has become pointless, which the caller's next look finds too
+
+    @staticmethod
+    def _moment(dfid: str, resource_id: str, microseconds: int | None) -> datetime:
+        if microseconds is None:
+            raise CorruptRecordError(
+                f"resource_locks {(dfid, resource_id)!r}", "acquired_at is no moment"
             )
-        else:
-            connection.execute(
-                "DELETE FROM resource_locks WHERE dfid = ? AND resource_id = ?",
-                (dfid, resource_id),
-            )
+        return as_datetime(microseconds)

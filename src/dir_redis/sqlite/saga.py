@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import sqlite3
+from datetime import datetime
 from typing import Any
 
 from dir_redis.arguments import checked
-from dir_redis.protocols import SagaStorage
+from dir_redis.claims import compensation_lost
+from dir_redis.clock import as_datetime
+from dir_redis.errors import CorruptRecordError
+from dir_redis.fleet_protocols import SagaClaimStorage
+from dir_redis.records import DirtyClaim
 from dir_redis.sqlite.columns import parse_document
 from dir_redis.sqlite.storage import SqliteStorage
 
 
-class SqliteSagaStorage(SqliteStorage, SagaStorage):
-    """Flows that wait for compensation, in a SQLite file (DIR §7)."""
+class SqliteSagaStorage(SqliteStorage, SagaClaimStorage):
+    """Flows that wait for compensation, in a SQLite file (DIR §7).
+
+    A row has an owner while it is claimed; due_us is when it may be claimed, and so the end of the
+    lease while it is. dir-core 0.1.0 marks with defaults there: nobody has the flow, it is due.
+    """
 
     @checked
     def mark_dirty(self, dfid: str, failed_step: str, partial_state_json: str) -> None:
         with self._database.transaction() as connection:
+            now = self._database.clock.now()
             connection.execute(
                 """
-                INSERT OR REPLACE INTO saga_dirty_state (dfid, failed_step, partial_state_json)
-                VALUES (?, ?, ?)
+                INSERT OR REPLACE INTO saga_dirty_state
+                    (dfid, failed_step, partial_state_json, marked_us, due_us, epoch)
+                VALUES (?, ?, ?, ?, ?,
+                    COALESCE((SELECT epoch FROM saga_dirty_state WHERE dfid = ?), 0))
                 """,
-                (dfid, failed_step, partial_state_json),
+                (dfid, failed_step, partial_state_json, now, now, dfid),
             )
 
     def get_dirty_flows(self) -> list[str]:
@@ -41,6 +54,74 @@ class SqliteSagaStorage(SqliteStorage, SagaStorage):
         return None
 
     @checked
-    def clear_dirty(self, dfid: str) -> None:
+    def claim_dirty(self, owner: str, lease_sec: float) -> DirtyClaim | None:
         with self._database.transaction() as connection:
-            connection.execute("DELETE FROM saga_dirty_state WHERE dfid = ?", (dfid,))
+            now = self._database.clock.now()
+            row = connection.execute(
+                """
+                SELECT rowid, dfid, failed_step, partial_state_json, epoch FROM saga_dirty_state
+                WHERE owner IS NULL OR due_us <= ? ORDER BY due_us, rowid LIMIT 1
+                """,
+                (now,),
+            ).fetchone()
+            if row is None:
+                return None
+            rowid, dfid, failed_step, partial_state_json, last_epoch = row
+            if not isinstance(last_epoch, int):
+                raise CorruptRecordError(f"saga_dirty_state {dfid!r}", "its epoch is no integer")
+            epoch = max(last_epoch + 1, now)
+            until = now + round(lease_sec * 1_000_000)
+            connection.execute(
+                "UPDATE saga_dirty_state SET epoch = ?, owner = ?, due_us = ? WHERE rowid = ?",
+                (epoch, owner, until, rowid),
+            )
+        partial_state = parse_document("saga_dirty_state", dfid, partial_state_json)
+        return DirtyClaim(dfid, epoch, failed_step, partial_state, as_datetime(until))
+
+    @checked
+    def renew_dirty(self, dfid: str, epoch: int, lease_sec: float) -> datetime:
+        with self._database.transaction() as connection:
+            now = self._database.clock.now()
+            until = now + round(lease_sec * 1_000_000)
+            renewed = connection.execute(
+                """
+                UPDATE saga_dirty_state SET due_us = ?
+                WHERE dfid = ? AND epoch = ? AND owner IS NOT NULL AND due_us > ?
+                """,
+                (until, dfid, epoch, now),
+            )
+            _check_claimed(renewed, dfid, epoch)
+        return as_datetime(until)
+
+    @checked
+    def release_dirty(self, dfid: str, epoch: int) -> None:
+        with self._database.transaction() as connection:
+            released = connection.execute(
+                """
+                UPDATE saga_dirty_state SET owner = NULL, due_us = marked_us
+                WHERE dfid = ? AND epoch = ? AND owner IS NOT NULL
+                """,
+                (dfid, epoch),
+            )
+            _check_claimed(released, dfid, epoch)
+
+    @checked
+    def clear_dirty(self, dfid: str, *, epoch: int | None = None) -> None:
+        with self._database.transaction() as connection:
+            if epoch is None:
+                connection.execute("DELETE FROM saga_dirty_state WHERE dfid = ?", (dfid,))
+            else:
+                cleared = connection.execute(
+                    """
+                    DELETE FROM saga_dirty_state
+                    WHERE dfid = ? AND epoch = ? AND owner IS NOT NULL
+                    """,
+                    (dfid, epoch),
+                )
+                _check_claimed(cleared, dfid, epoch)
+
+
+def _check_claimed(changed: sqlite3.Cursor, dfid: str, epoch: int) -> None:
+    """Refuse what found no row that is claimed under the epoch."""
+    if changed.rowcount != 1:
+        raise compensation_lost(dfid, epoch)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dir_redis.errors import StorageConfigurationError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS agent_registry (
@@ -85,19 +85,74 @@ _TABLES = (
         created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)""",
 )
 
+# Made by this package alone: what the fleet-safe operations keep.
+_FLEET_TABLES: tuple[str, ...] = (
+    """CREATE TABLE IF NOT EXISTS idempotency_claims (
+        key TEXT PRIMARY KEY,
+        token INTEGER,
+        owner TEXT,
+        until_us INTEGER NOT NULL DEFAULT 0,
+        fingerprint TEXT,
+        completed INTEGER NOT NULL DEFAULT 0,
+        forget_us INTEGER) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS audit_groups (
+        name TEXT PRIMARY KEY,
+        archived INTEGER NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS reservation_leases (
+        dfid TEXT PRIMARY KEY,
+        token INTEGER NOT NULL,
+        until_us INTEGER) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS reservation_queue (
+        resource_id TEXT NOT NULL,
+        ticket INTEGER NOT NULL,
+        dead_at_us INTEGER NOT NULL,
+        PRIMARY KEY (resource_id, ticket)) WITHOUT ROWID""",
+)
+
 _ADDED_COLUMNS = (
     ("context_session", "agent_id TEXT"),
+    ("context_session", "version INTEGER NOT NULL DEFAULT 1"),
+    ("context_session", "base_keys INTEGER"),
+    ("context_session", "expires_us INTEGER"),
+    ("context_state", "base_keys INTEGER"),
+    ("agent_registry", "contract_version INTEGER NOT NULL DEFAULT 1"),
+    ("agent_registry", "heartbeat_until INTEGER"),
+    ("idempotency_cache", "expires_us INTEGER"),
+    ("saga_dirty_state", "marked_us INTEGER NOT NULL DEFAULT 0"),
+    ("saga_dirty_state", "due_us INTEGER NOT NULL DEFAULT 0"),
+    ("saga_dirty_state", "epoch INTEGER NOT NULL DEFAULT 0"),
+    ("saga_dirty_state", "owner TEXT"),
     ("decision_audit_events", "root_dfid TEXT"),
     ("decision_audit_events", "agent_id TEXT"),
     ("decision_audit_events", "severity TEXT NOT NULL DEFAULT 'INFO'"),
     ("flow_transitions", "root_dfid TEXT"),
+    ("resource_locks", "since_us INTEGER"),
+    ("escalation_requests", "deadline_us INTEGER"),
+    ("escalation_requests", "default_decision TEXT"),
+    ("escalation_requests", "reviewer TEXT"),
+    ("escalation_requests", "reviewer_until_us INTEGER NOT NULL DEFAULT 0"),
+    ("escalation_requests", "decided_by TEXT"),
+    ("escalation_requests", "decision_reason TEXT"),
+    ("escalation_requests", "by_default INTEGER NOT NULL DEFAULT 0"),
 )
 
 _INDEXES = (
+    "idx_agent_registry_heartbeat ON agent_registry (heartbeat_until) "
+    "WHERE heartbeat_until IS NOT NULL",
+    "idx_context_session_expires ON context_session (expires_us) WHERE expires_us IS NOT NULL",
+    "idx_resource_locks_resource ON resource_locks (resource_id)",
+    "idx_reservation_leases_until ON reservation_leases (until_us) WHERE until_us IS NOT NULL",
+    "idx_reservation_queue_ticket ON reservation_queue (ticket)",
+    "idx_reservation_queue_dead_at ON reservation_queue (dead_at_us)",
+    "idx_idempotency_cache_expires ON idempotency_cache (expires_us) WHERE expires_us IS NOT NULL",
+    "idx_idempotency_claims_forget ON idempotency_claims (forget_us) WHERE forget_us IS NOT NULL",
+    "idx_saga_dirty_state_due ON saga_dirty_state (due_us)",
     "idx_decision_audit_events_dfid ON decision_audit_events (dfid)",
     "idx_flow_transitions_dfid ON flow_transitions (dfid)",
     "idx_escalation_budget_window ON escalation_budget (agent_id, created_at)",
     "idx_escalation_requests_pending ON escalation_requests (status) WHERE status = 'PENDING'",
+    "idx_escalation_requests_deadlines ON escalation_requests (deadline_us) "
+    "WHERE status = 'PENDING'",
 )
 
 
@@ -108,7 +163,7 @@ def make_tables(connection: sqlite3.Connection, path: Path) -> None:
         StorageConfigurationError: the file has tables of these names in another shape.
     """
     _refuse_other_shapes(connection, path)
-    for statement in _TABLES:
+    for statement in (*_TABLES, *_FLEET_TABLES):
         connection.execute(statement)
     for table, column in _ADDED_COLUMNS:
         add_column(connection, table, column)

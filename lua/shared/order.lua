@@ -1,0 +1,26 @@
+-- The order of entry ids, <milliseconds>-<sequence>, compared as the digits they are: a double
+-- does not hold every id there may be. An empty id is before all.
+
+local function greater(digits, other)
+  if #digits ~= #other then
+    return #digits > #other
+  end
+  return digits > other
+end
+
+local function is_later(id, other)
+  if id == '' or other == '' then
+    return id ~= other and other == ''
+  end
+  local milliseconds, sequence = string.match(id, '^(%d+)%-(%d+)$')
+  local other_milliseconds, other_sequence = string.match(other, '^(%d+)%-(%d+)$')
+  if milliseconds == other_milliseconds then
+    return greater(sequence, other_sequence)
+  end
+  return greater(milliseconds, other_milliseconds)
+end
+
+-- Whether something stored is an id, or empty.
+local function is_id(text)
+  return text == '' or string.find(text, '^%d+%-%d+$') ~= nil
+end
