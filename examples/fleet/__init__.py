@@ -1,13 +1,14 @@
 """A fleet of trading agents, one process each, that share one store and nothing else.
 
 Run it from the repository's root: ``python -m examples.fleet --help``. Read ``flow.py`` first: it
-is one decision from its registered agent to its release. ``recovery.py`` is what happens when a
-process dies in the middle of one, ``invariants.py`` what must hold regardless.
+is one decision from its claim to its end. ``worker.py`` is the process around it, ``broker.py`` the
+world outside that checks fencing tokens, ``invariants.py`` what must hold whoever dies.
 
-The store has no run-once claims yet, so a flow is claimed with what is atomic today: a reservation
-of 1 of the resource ``order:<dfid>``, of which there is 1 (``claims.py``). All else rests on this:
+All of it rests on this:
 
-- only who holds a flow's order writes its trail, so a trail has one writer at a time;
-- what a process is about to claim is in the store before it claims it, so that whoever finds the
-  process dead knows where to look.
+- a flow is begun, and gone on with, by whoever has the claim on it; claims and reservations are
+  leases, so a dead process's flows and capital come free without anybody having to notice;
+- whoever claims a flow goes on from what the store says, in the same steps, each of which is
+  skipped or repeated harmlessly if it was done;
+- what a process writes or orders bears its token, and the larger one counts.
 """

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (StorageError, FleetError, OSError) as error:
         return _unable(str(error))
     except InterruptionError as interrupted:
-        print(f"stopped by {interrupted}; what was held is released", file=sys.stderr)
+        print(f"stopped by {interrupted}; leases end what was held", file=sys.stderr)
         return 128 + interrupted.signum
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -74,9 +74,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--kill",
         type=_between(0, 100),
-        default=0,
+        default=2,
         metavar="N",
-        help="kill N workers on the way (default: 0)",
+        help="kill N workers on the way, in the middle of their work (default: 2)",
+    )
+    parser.add_argument(
+        "--no-replace",
+        action="store_true",
+        help="start no new process for a killed one; the others take its work over all the same",
+    )
+    parser.add_argument(
+        "--lease",
+        type=_seconds,
+        default=1.5,
+        metavar="SEC",
+        help="how long what a process holds outlives it: 0.5 to 30 (default: 1.5)",
     )
     parser.add_argument("--seed", type=int, default=1, help="of the choice of whom to kill when")
     parser.add_argument(
@@ -99,6 +111,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             f"{scheme}:// lives in one process, and the demo's workers are processes of their own; "
             "take a server, an SQLite file, or leave --url out"
         )
+    if options.no_replace and options.kill >= options.workers:
+        parser.error("--no-replace with as many --kill as --workers leaves nobody to do the work")
     if options.namespace is None:
         options.namespace = f"fleet-{uuid.uuid4().hex[:8]}"
     return options
@@ -121,6 +135,7 @@ def _demo(options: argparse.Namespace, store: StorageBundle) -> int:
     from examples.fleet.invariants import check_all
     from examples.fleet.plan import make_plan
     from examples.fleet.prices import decisions, read_quotes
+    from examples.fleet.recovery import send_late_orders
     from examples.fleet.report import print_report, print_verdicts
     from examples.fleet.run import KillPlan, run_fleet
     from examples.fleet.supervisor import Address
@@ -133,14 +148,23 @@ def _demo(options: argparse.Namespace, store: StorageBundle) -> int:
             f"{_where(store)} has data already; the demo proves something on an empty one only"
         )
     todo = decisions(read_quotes(), months=options.months)
-    plan = make_plan(todo, workers=options.workers)
+    plan = make_plan(todo, workers=options.workers, lease_sec=options.lease)
     plan.store(store)
     console.print(f"{options.workers} agents, {len(todo)} decisions, on {_where(store)}")
     # The bundle's own URL hides passwords, and an embedded server has no other.
     embedded = options.url is None or options.url.startswith("embedded:")
     address = Address(str(store.url) if embedded else options.url, options.namespace)
     kills = KillPlan(options.kill, total=len(todo), seed=options.seed)
-    run_fleet(store, plan, todo, address=address, kills=kills, console=console)
+    run_fleet(
+        store,
+        plan,
+        todo,
+        address=address,
+        kills=kills,
+        replace=not options.no_replace,
+        console=console,
+    )
+    send_late_orders(store, History.read(store))
 
     history = History.read(store)
     print_report(console, store, history)
@@ -174,6 +198,12 @@ def _between(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def _seconds(text: str) -> float:
+    if not 0.5 <= float(text) <= 30:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.5 and 30")
+    return float(text)
 
 
 def _unable(problem: str) -> int:

@@ -13,9 +13,10 @@ from matplotlib.ticker import FuncFormatter
 from examples.fleet.grammar import Event
 from examples.fleet.history import History, Use, moment_of
 from examples.fleet.plan import CAPITAL
+from examples.fleet.recovery import kills_of
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
-SEEN_COLOUR, LOGGED_COLOUR, LIMIT_COLOUR, LOST_COLOUR = "#1f5a8c", "#bcd4e8", "#b3261e", "#333333"
+SEEN_COLOUR, LOGGED_COLOUR, LIMIT_COLOUR, KILL_COLOUR = "#1f5a8c", "#bcd4e8", "#b3261e", "#333333"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class CapitalUse:
         limit: the capital, US dollars.
         seen: moments and amounts seen in the store.
         logged: moments and amounts by the flows' own rows.
-        losses: when flows of dead workers were finished.
+        kills: when workers were killed, and the lease after which their capital was free.
         flows: how many there were.
         agents: how many there were.
     """
@@ -34,19 +35,20 @@ class CapitalUse:
     limit: float
     seen: list[tuple[float, float]]
     logged: list[tuple[float, float]]
-    losses: list[float]
+    kills: list[tuple[float, float]]
     flows: int
     agents: int
 
     @classmethod
     def of(cls, history: History) -> CapitalUse:
         """Collect it from a run's logs."""
-        start = moment_of(next(history.of(Event.OPENED)))
+        start = moment_of(next(history.of(Event.CLAIMED)))
+        kills = [(kill.moment - start).total_seconds() for kill in kills_of(history)]
         return cls(
             limit=history.plan.limits[CAPITAL],
             seen=_points(history.sampled_use(CAPITAL), start),
             logged=_points(history.logged_use(CAPITAL), start),
-            losses=[(moment_of(row) - start).total_seconds() for row in history.of(Event.LOST)],
+            kills=[(moment, moment + history.plan.lease_sec) for moment in kills],
             flows=len(history.plan.decisions),
             agents=len(history.plan.agents),
         )
@@ -75,17 +77,10 @@ def draw(use: CapitalUse, path: Path) -> None:
     axes.axhline(
         use.limit, color=LIMIT_COLOUR, linestyle="--", linewidth=1.5, label="declared capacity"
     )
-    if use.losses:
-        axes.plot(
-            use.losses,
-            [0.0] * len(use.losses),
-            "x",
-            color=LOST_COLOUR,
-            markersize=8,
-            clip_on=False,
-            zorder=5,
-            label="flow of a killed worker recovered",
-        )
+    for number, (moment, free) in enumerate(use.kills):
+        label = "worker killed, until its leases have run out" if number == 0 else None
+        axes.axvspan(moment, free, color=KILL_COLOUR, alpha=0.1, linewidth=0, label=label)
+        axes.axvline(moment, color=KILL_COLOUR, linewidth=1.2)
     axes.set_title(
         f"Capital in use by {use.agents} agents in {use.flows} decisions", loc="left", weight="bold"
     )
@@ -97,7 +92,7 @@ def draw(use: CapitalUse, path: Path) -> None:
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path)
 
 
@@ -117,6 +112,11 @@ def as_text(use: CapitalUse, *, width: int = 70, height: int = 8) -> str:
         cells = "".join(BLOCKS[min(8, max(0, column - row * 8))] for column in columns)
         lines.append(f"{label:>9} ┤{cells}")
     lines.append(f"{'0':>9} └{'─' * width}")
+    if use.kills:
+        marks = [" "] * width
+        for moment, _ in use.kills:
+            marks[min(width - 1, int(moment / end * width))] = "▲"
+        lines.append(f"{'killed':>9}  {''.join(marks).rstrip()}")
     lines.append(f"{'':>9}  0{f'{end:.1f} s':>{width - 1}}")
     return "\n".join(lines)
 

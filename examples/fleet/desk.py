@@ -1,4 +1,4 @@
-"""What an agent's process works with, and its own log."""
+"""What the flows of one process share."""
 
 from __future__ import annotations
 
@@ -6,39 +6,46 @@ from dataclasses import dataclass, field
 from random import Random
 
 from dir_redis import StorageBundle
-from examples.fleet.book import Book
+from examples.fleet.broker import Broker
+from examples.fleet.leases import Keeper
+from examples.fleet.plan import Plan
 
-DUPLICATE = "DUPLICATE_DELIVERY"
-PROCESS_LOST = "PROCESS_LOST"
+NOT_NEEDED = "DELIVERY_NOT_NEEDED"
 
 
 @dataclass(slots=True)
 class Desk:
-    """What the flows of one process share.
+    """An agent's desk.
 
     Attributes:
         store: the fleet's store.
+        plan: the run's.
         agent_id: the agent.
-        session_token: names this process; the next one of the same agent has another.
-        escalation_budget: escalations the agent may make per hour.
-        book: the agent's state.
+        name: names this process; the next one of the same agent has another.
+        keeper: renews what the flows hold.
+        broker: where orders are placed.
         random: varies how long orders take, nothing else.
     """
 
     store: StorageBundle
+    plan: Plan
     agent_id: str
-    session_token: str
-    escalation_budget: int
-    book: Book
+    name: str
+    keeper: Keeper
+    broker: Broker
     random: Random = field(default_factory=Random)
 
-    def note_duplicate(self, dfid: str, how: str) -> None:
-        """Record that a delivery came to nothing; in a log of one's own, for the flow's is not."""
-        self.store.decision_audit.record(
-            log_of(self.agent_id), DUPLICATE, details={"flow": dfid, "how": how}
-        )
+    def note_not_needed(self, dfid: str, owner: str | None) -> None:
+        """Record that a delivery found its flow taken; in the agent's own log."""
+        details = {"flow": dfid, "owner": owner}
+        self.store.decision_audit.record(log_of(self.agent_id), NOT_NEEDED, details=details)
 
 
 def log_of(agent_id: str) -> str:
-    """The dfid under which an agent's process logs what belongs to no flow of its own."""
+    """The dfid under which is logged what concerns an agent and no flow."""
     return f"fleet:log:{agent_id}"
+
+
+def agent_of(name: str) -> str:
+    """The agent that a process of this name is."""
+    return name.partition("#")[0]

@@ -8,6 +8,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
+from dir_redis import DEFAULT_TRANSITIONS
+
 
 class Status(StrEnum):
     """The statuses of a flow (DIR §4.3)."""
@@ -26,7 +28,7 @@ class Status(StrEnum):
 class Event(StrEnum):
     """The audit rows of a flow."""
 
-    OPENED = "FLOW_OPENED"
+    CLAIMED = "FLOW_CLAIMED"
     DECIDED = "DECIDED"
     ESCALATED = "ESCALATION_REQUESTED"
     NO_BUDGET = "ESCALATION_BUDGET_EXHAUSTED"
@@ -34,11 +36,11 @@ class Event(StrEnum):
     REFUSED = "RESERVATION_REFUSED"
     RESERVED = "RESERVED"
     SUBMITTED = "ORDER_SUBMITTED"
+    CANCELLED = "ORDER_CANCELLED"
     EXECUTED = "ORDER_EXECUTED"
     FAILED = "ORDER_FAILED"
+    SETTLED = "RESERVATION_SETTLED"
     COMPENSATED = "ORDER_COMPENSATED"
-    LOST = "WORKER_LOST"
-    RELEASING = "RELEASING"
     CLOSED = "FLOW_CLOSED"
 
 
@@ -52,45 +54,39 @@ class Outcome(StrEnum):
     NO_BUDGET = "escalation budget exhausted"
     REJECTED = "rejected by the human"
     NO_DECISION = "no human decision in time"
-    WORKER_LOST = "worker lost before executing"
 
 
 FINAL = frozenset({Status.CLOSED, Status.ABORTED})
-IN_DOUBT = frozenset({Status.EXECUTING, Status.DIRTY})
 
 MAX_REFUSALS = 3
 
-NEXT_STATUSES: dict[str, set[str]] = {
-    Status.CREATED: {Status.ACTIVE, Status.ABORTED},
-    Status.ACTIVE: {Status.VALIDATING, Status.ABORTED},
-    Status.VALIDATING: {Status.ACCEPTED, Status.ESCALATED, Status.ABORTED},
-    Status.ESCALATED: {Status.ACCEPTED, Status.ABORTED},
-    Status.ACCEPTED: {Status.EXECUTING, Status.ABORTED},
-    Status.EXECUTING: {Status.CLOSED, Status.DIRTY},
-    Status.DIRTY: {Status.CLOSED},
-    Status.CLOSED: set(),
-    Status.ABORTED: set(),
-}
-
-# Event.LOST may also follow each of them but CLOSED; what comes after it is recovery's.
 NEXT_EVENTS: dict[str, set[str]] = {
-    Event.OPENED: {Event.DECIDED},
+    Event.CLAIMED: {Event.DECIDED},
     Event.DECIDED: {
         Event.ESCALATED, Event.NO_BUDGET, Event.REFUSED, Event.RESERVED, Event.CLOSED,
     },
     Event.NO_BUDGET: {Event.CLOSED},
-    Event.ESCALATED: {Event.HUMAN, Event.CLOSED},
+    Event.ESCALATED: {Event.HUMAN},
     Event.HUMAN: {Event.REFUSED, Event.RESERVED, Event.CLOSED},
     Event.REFUSED: {Event.REFUSED, Event.RESERVED, Event.CLOSED},
     Event.RESERVED: {Event.SUBMITTED},
     Event.SUBMITTED: {Event.EXECUTED, Event.FAILED},
-    Event.EXECUTED: {Event.RELEASING},
-    Event.FAILED: {Event.COMPENSATED},
-    Event.COMPENSATED: {Event.RELEASING},
-    Event.LOST: {Event.EXECUTED, Event.COMPENSATED, Event.RELEASING, Event.CLOSED},
-    Event.RELEASING: {Event.CLOSED},
+    Event.EXECUTED: {Event.CLOSED},
+    Event.FAILED: {Event.SETTLED},
+    Event.SETTLED: {Event.COMPENSATED},
+    Event.COMPENSATED: {Event.CLOSED},
     Event.CLOSED: set(),
 }  # fmt: skip
+
+# What may follow besides when a flow was taken over: its reservation is made anew, and its order
+# completed as the broker has it, or cancelled.
+NEXT_EVENTS_TAKEN_OVER: dict[str, set[str]] = {
+    Event.REFUSED: {Event.CANCELLED, Event.EXECUTED, Event.FAILED},
+    Event.RESERVED: {Event.RESERVED, Event.REFUSED},
+    Event.SUBMITTED: {Event.RESERVED, Event.REFUSED},
+    Event.FAILED: {Event.COMPENSATED},
+    Event.CANCELLED: {Event.CLOSED},
+}
 
 
 def transition_problem(transitions: Sequence[dict[str, Any]]) -> str | None:
@@ -99,7 +95,7 @@ def transition_problem(transitions: Sequence[dict[str, Any]]) -> str | None:
     for row in transitions:
         if row["from_status"] != status:
             return f"a transition leaves {row['from_status']}, but the flow was {status}"
-        if row["to_status"] not in NEXT_STATUSES[status]:
+        if row["to_status"] not in DEFAULT_TRANSITIONS[status]:
             return f"{status} -> {row['to_status']} is no step"
         status = row["to_status"]
     return None if status in FINAL else f"it ends in {status}"
@@ -107,18 +103,25 @@ def transition_problem(transitions: Sequence[dict[str, Any]]) -> str | None:
 
 def event_problem(events: Sequence[str]) -> str | None:
     """What is wrong with the order of a flow's audit rows, or None."""
-    if not events or events[0] != Event.OPENED:
+    if not events or events[0] != Event.CLAIMED:
         return "it has no beginning"
-    for event, following in pairwise(events):
-        lost = following == Event.LOST and event != Event.CLOSED
-        if not lost and following not in NEXT_EVENTS.get(event, set()):
-            return f"{event} is followed by {following}"
-    if events[-1] != Event.CLOSED:
-        return f"it breaks off after {events[-1]}"
     counts = Counter(events)
-    for event, count in counts.items():
-        if count > (MAX_REFUSALS if event == Event.REFUSED else 1):
+    takeovers = counts[Event.CLAIMED] - 1
+    steps = [events[0], *(event for event in events[1:] if event != Event.CLAIMED)]
+    for event, following in pairwise(steps):
+        allowed = NEXT_EVENTS.get(event, set())
+        if takeovers:
+            allowed = allowed | NEXT_EVENTS_TAKEN_OVER.get(event, set())
+        if following not in allowed:
+            return f"{event} is followed by {following}"
+    if steps[-1] != Event.CLOSED:
+        return f"it breaks off after {steps[-1]}"
+    most = {
+        Event.REFUSED: MAX_REFUSALS + takeovers,
+        Event.RESERVED: 1 + takeovers,
+        Event.SUBMITTED: 1 + takeovers,
+    }
+    for event, count in Counter(steps).items():
+        if count > most.get(Event(event), 1):
             return f"{event} occurs {count} times"
-    if counts[Event.RESERVED] != counts[Event.RELEASING]:
-        return "it reserved without releasing, or the other way round"
     return None

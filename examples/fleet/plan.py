@@ -27,12 +27,14 @@ class Plan:
         agents: the agent_ids.
         limits: capacities by resource_id, US dollars.
         escalation_budget: how many escalations each agent may make.
+        lease_sec: how long what a process holds outlives it.
     """
 
     decisions: list[str]
     agents: list[str]
     limits: dict[str, float]
     escalation_budget: int
+    lease_sec: float
 
     @property
     def symbols(self) -> list[str]:
@@ -58,7 +60,7 @@ class Plan:
         return cls(**json.loads(stored))
 
 
-def make_plan(decisions: Sequence[Decision], *, workers: int) -> Plan:
+def make_plan(decisions: Sequence[Decision], *, workers: int, lease_sec: float) -> Plan:
     """Plan a run of a number of workers, one agent each."""
     symbols = sorted({decision.symbol for decision in decisions})
     return Plan(
@@ -66,7 +68,18 @@ def make_plan(decisions: Sequence[Decision], *, workers: int) -> Plan:
         agents=[f"agent-{number:02}" for number in range(1, workers + 1)],
         limits={CAPITAL: CAPITAL_LIMIT, **{symbol_limit(each): SYMBOL_LIMIT for each in symbols}},
         escalation_budget=max(1, len(decisions) // workers // DECISIONS_PER_TOKEN),
+        lease_sec=lease_sec,
     )
+
+
+def flow_key(dfid: str) -> str:
+    """The idempotency key of a flow, which is claimed by whoever leads it."""
+    return f"flow:{dfid}"
+
+
+def book_of(symbol: str) -> str:
+    """Where the fleet keeps its book of a symbol: by flow, the shares bought or sold."""
+    return f"book:{symbol}"
 
 
 def symbol_limit(symbol: str) -> str:

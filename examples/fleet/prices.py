@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,6 +36,11 @@ class Decision:
     dfid: str
     symbol: str
     prices: tuple[float, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same decision only; under one dfid there must be no other."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
 
 def read_quotes(path: Path = PRICES_FILE) -> list[Quote]:

@@ -1,73 +1,136 @@
-"""Finishing what a dead process left, from what the store says and nothing else."""
+"""What became of what the killed workers held: who took it over, and after how long."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
 from dir_redis import StorageBundle
-from examples.fleet.book import Book
-from examples.fleet.claims import order_of, take_order
-from examples.fleet.desk import PROCESS_LOST, log_of
-from examples.fleet.endings import close, compensate
-from examples.fleet.escalation import withdraw_request
-from examples.fleet.grammar import IN_DOUBT, Event, Outcome
+from examples.fleet.broker import Broker, OrderRefusedError
+from examples.fleet.compensator import COMPENSATOR
+from examples.fleet.desk import log_of
+from examples.fleet.grammar import Event, Status
+from examples.fleet.history import History, Row, moment_of
+from examples.fleet.sampling import FREED, KILLED
 from examples.fleet.strategy import Order
-from examples.fleet.trail import Trail
+
+LATE_ORDER = "LATE_ORDER_OF_KILLED"
 
 
-def recover(store: StorageBundle, agent_id: str, *, cause: str) -> list[str]:
-    """Finish every flow that an agent's dead process had claimed. Safe to repeat.
+@dataclass(frozen=True, slots=True)
+class Bequest:
+    """A flow that a killed worker led. All durations are seconds since the kill.
 
-    The process must be dead: nothing here stops one that is only slow. A write that it sent with
-    its last breath may still be on its way; on one machine the server has read it before the
-    parent learns of the death. Between machines that is for leases and fencing tokens to exclude.
-
-    Args:
-        store: the store.
-        agent_id: the agent.
-        cause: how the process died, for the record.
-
-    Returns:
-        The flows that had begun and were finished here.
+    Attributes:
+        dfid: the flow.
+        status: where it was.
+        amount: what it held of the capital, US dollars; None if nothing.
+        heir: the process that went on with it, or the compensator it had been handed to; None if
+            nobody did.
+        claimed_sec: until it was claimed; None if it never was.
+        ended_sec: until it ended; None if it never did.
+        freed_sec: until what it held was seen to be free, or reserved anew by the heir; None if it
+            held nothing, or never was.
     """
-    store.agent_registry.update_status(agent_id, "SUSPENDED", cause)
-    book = Book.load(store, agent_id)
-    details = {"cause": cause, "claims": sorted(book.claims)}
-    store.decision_audit.record(log_of(agent_id), PROCESS_LOST, details=details, severity="WARNING")
-    finished = []
-    for dfid, holder in list(book.claims.items()):
-        # Under the dead process's own holder: this succeeds if it had the order or nobody does.
-        if not take_order(store, dfid, holder):
-            book.drop(store, dfid)  # another process has the flow; the dead one never did
-            continue
-        trail = Trail(store, dfid, agent_id)
-        if trail.begun and not trail.finished:
-            _finish(store, trail, holder, cause)
-            finished.append(dfid)
-        else:
-            store.resource_lock.release(holder)
-        if trail.begun and trail.details(Event.OPENED)["agent"] == agent_id:
-            book.settle(store, trail)
-        else:
-            book.drop(store, dfid)
-    return finished
+
+    dfid: str
+    status: str
+    amount: Decimal | None
+    heir: str | None
+    claimed_sec: float | None
+    ended_sec: float | None
+    freed_sec: float | None
 
 
-def _finish(store: StorageBundle, trail: Trail, holder: str, cause: str) -> None:
-    if Event.LOST not in trail and Event.CLOSED not in trail:
-        trail.note(Event.LOST, cause=cause)
-    withdraw_request(store, trail.dfid)
-    outcome = Outcome.WORKER_LOST
-    if trail.status in IN_DOUBT:
-        outcome = _settle_order(store, trail)
-    close(store, trail, holder, outcome)
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A worker that was killed.
+
+    Attributes:
+        agent_id: its agent.
+        name: its process.
+        moment: when, by the store's clock.
+        bequests: the flows it led.
+    """
+
+    agent_id: str
+    name: str
+    moment: datetime
+    bequests: list[Bequest]
+
+    @property
+    def amount(self) -> Decimal:
+        """What it held of the capital, US dollars."""
+        return sum((each.amount for each in self.bequests if each.amount), Decimal())
 
 
-def _settle_order(store: StorageBundle, trail: Trail) -> Outcome:
-    """Complete the record of an order that was executed; compensate any other."""
-    result = store.idempotency.get(order_of(trail.dfid))
-    if result is not None and result["status"] == Event.EXECUTED:
-        if Event.EXECUTED not in trail:
-            trail.note(Event.EXECUTED, symbol=result["symbol"], **Order.from_dict(result).as_dict())
-        return Outcome.EXECUTED
-    failure = trail.details(Event.FAILED) if Event.FAILED in trail else {"filled": 0}
-    compensate(store, trail, filled=failure["filled"])
-    return Outcome.COMPENSATED
+def kills_of(history: History) -> list[Kill]:
+    """The kills of a run, in order."""
+    return [
+        Kill(
+            row["details"]["agent"],
+            row["details"]["name"],
+            moment_of(row),
+            [_bequest(history, row, dfid) for dfid in row["details"]["flows"]],
+        )
+        for row in history.of(KILLED)
+    ]
+
+
+def send_late_orders(store: StorageBundle, history: History) -> None:
+    """Send the killed workers' orders again, under their old tokens, and record the answers.
+
+    It is what a process does that was only stopped for a while: it wakes up and goes on. The flows
+    are others' by then, and the broker must not execute anything.
+    """
+    broker = Broker(store)
+    for row in history.of(KILLED):
+        for dfid, held in row["details"]["reservations"].items():
+            decided = next(
+                each for each in history.flow_rows[dfid] if each["event"] == Event.DECIDED
+            )
+            order = Order.from_dict(decided["details"]["proposal"])
+            before = broker.look_up(dfid).fills
+            try:
+                after = broker.place(dfid, order, held["fencing_token"]).fills
+                answer = "known" if after == before else "executed"
+            except OrderRefusedError:
+                answer = "refused"
+            details = {"flow": dfid, "fencing_token": held["fencing_token"], "answer": answer}
+            store.decision_audit.record(
+                log_of(row["details"]["agent"]), LATE_ORDER, details=details
+            )
+
+
+def _bequest(history: History, kill: Row, dfid: str) -> Bequest:
+    killed_at = moment_of(kill)
+    rows = history.flow_rows.get(dfid, [])
+    reservation = kill["details"]["reservations"].get(dfid)
+    freed = [
+        row
+        for row in history.of(FREED)
+        if reservation is not None and row["details"] == {"flow": dfid, **reservation}
+    ]
+    moves = history.flow_transitions.get(dfid, [])
+    statuses = [row["to_status"] for row in moves if moment_of(row) <= killed_at]
+
+    def first(rows: Iterable[Row], *events: str) -> tuple[Row, float] | tuple[None, None]:
+        for row in rows:
+            seconds = (moment_of(row) - killed_at).total_seconds()
+            if row["event"] in events and seconds > 0:
+                return row, seconds
+        return None, None
+
+    # A dirty flow is claimed by its mark: the compensator's own row is what there is to see of it.
+    claim, claimed_sec = first(rows, Event.CLAIMED, Event.COMPENSATED)
+    return Bequest(
+        dfid,
+        statuses[-1] if statuses else Status.CREATED,
+        None if reservation is None else Decimal(reservation["amount"]),
+        None if claim is None else claim["details"].get("owner", COMPENSATOR),
+        claimed_sec,
+        first(rows, Event.CLOSED)[1],
+        first(freed, FREED)[1],
+    )

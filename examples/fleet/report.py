@@ -12,13 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from dir_redis import StorageBundle
-from examples.fleet.book import Book
-from examples.fleet.desk import DUPLICATE, PROCESS_LOST, log_of
+from examples.fleet.compensator import COMPENSATOR
+from examples.fleet.desk import NOT_NEEDED, agent_of, log_of
 from examples.fleet.finding import Finding
 from examples.fleet.grammar import Event, Outcome
 from examples.fleet.history import History, moment_of
 from examples.fleet.invariants import ALL_TIME
-from examples.fleet.sampling import held_now
+from examples.fleet.recovery import Bequest, Kill, kills_of
+from examples.fleet.sampling import KILLED
 
 PROBLEMS_SHOWN = 5
 
@@ -26,10 +27,11 @@ PROBLEMS_SHOWN = 5
 def print_report(console: Console, store: StorageBundle, history: History) -> None:
     """Print everything but the chart and the verdicts."""
     console.print(Columns([outcomes_table(history), events_table(history)], padding=(0, 4)))
-    for table in agents_tables(store, history):
-        console.print(table)
+    console.print(agents_table(store, history))
     console.print(resources_table(store, history))
     console.print(_pace(history), highlight=False)
+    for kill in kills_of(history):
+        console.print(kill_table(history, kill))
 
 
 def outcomes_table(history: History) -> Table:
@@ -53,27 +55,24 @@ def events_table(history: History) -> Table:
     return _totalled(table, len(history.rows))
 
 
-def agents_tables(store: StorageBundle, history: History) -> tuple[Table, Table]:
-    """What each agent did, and what its book says: two tables, which fit 80 columns."""
-    symbols = history.plan.symbols
-    headers = ("agent", "flows", "executed", "duplicates", "humans asked", "times lost")
-    deeds = _table("Agents", *headers)
-    positions = _table("Their positions, shares", "agent", *symbols)
+def agents_table(store: StorageBundle, history: History) -> Table:
+    """What each agent did."""
+    headers = ("agent", "flows", "executed", "taken over", "not needed", "asked", "killed")
+    table = _table("Agents", *headers)
+    closed = Counter(row["details"]["agent"] for row in history.of(Event.CLOSED))
     executed = Counter(row["details"]["agent"] for row in history.of(Event.EXECUTED))
-    for agent in history.plan.agents:
-        book = Book.load(store, agent)
+    claimed: set[str] = set()
+    taken: Counter[str] = Counter()
+    for row in history.of(Event.CLAIMED):
+        taken[row["details"]["agent"]] += row["dfid"] in claimed
+        claimed.add(row["dfid"])
+    for agent in [*history.plan.agents, COMPENSATOR]:
         log = Counter(row["event"] for row in history.flow_rows.get(log_of(agent), []))
         tokens = store.escalation.get_window_count(agent, ALL_TIME)
-        deeds.add_row(
-            agent,
-            f"{book.finished}",
-            f"{executed[agent]}",
-            f"{log[DUPLICATE]}",
-            f"{tokens} of {history.plan.escalation_budget}",
-            f"{log[PROCESS_LOST]}",
-        )
-        positions.add_row(agent, *(f"{book.positions.get(symbol, 0):+,}" for symbol in symbols))
-    return deeds, positions
+        asked = f"{tokens} of {history.plan.escalation_budget}" if agent != COMPENSATOR else ""
+        counts = (closed[agent], executed[agent], taken[agent], log[NOT_NEEDED])
+        table.add_row(agent, *map(str, counts), asked, str(log[KILLED]))
+    return table
 
 
 def resources_table(store: StorageBundle, history: History) -> Table:
@@ -91,10 +90,36 @@ def resources_table(store: StorageBundle, history: History) -> Table:
         most = max((use.amount for use in history.sampled_use(resource_id)), default=0)
         table.add_row(
             resource_id,
-            f"{held_now(store, resource_id):,.2f}",
+            f"{sum(holder.amount for holder in store.resource_lock.holders(resource_id)):,.2f}",
             f"{most:,.2f}",
             f"{limit:,.2f}",
             f"{refused[resource_id]:,}",
+        )
+    return table
+
+
+def kill_table(history: History, kill: Kill) -> Table:
+    """What a killed worker held, who took it over, and how long that took."""
+    start = moment_of(next(history.of(Event.CLAIMED)))
+    table = _table(
+        f"{kill.agent_id} killed at {(kill.moment - start).total_seconds():.1f} s, with "
+        f"{len(kill.bequests)} flows and {kill.amount:,.0f} dollars; "
+        f"leases: {history.plan.lease_sec:g} s",
+        "its flow",
+        "was",
+        "held",
+        "went to",
+        "claimed",
+        "freed",
+        "ended",
+    )
+    for each in kill.bequests:
+        table.add_row(
+            each.dfid,
+            each.status.removeprefix("PARTIAL_SUCCESS_"),
+            "" if each.amount is None else f"{each.amount:,.2f}",
+            _heir(kill, each),
+            *map(_seconds, (each.claimed_sec, each.freed_sec, each.ended_sec)),
         )
     return table
 
@@ -110,6 +135,15 @@ def print_verdicts(console: Console, findings: Sequence[Finding]) -> None:
         for problem in _some(finding.problems):
             table.add_row("", Text(problem, style="red"), "")
     console.print(table)
+
+
+def _heir(kill: Kill, bequest: Bequest) -> str:
+    agent_id = agent_of(bequest.heir or "nobody")
+    return "its successor" if agent_id == kill.agent_id else agent_id
+
+
+def _seconds(duration: float | None) -> str:
+    return "" if duration is None else f"+{duration:.2f} s"
 
 
 def _pace(history: History) -> str:

@@ -1,59 +1,42 @@
-"""The one human of the fleet, as a process: reads what is pending, decides, answers."""
+"""The one human of the fleet, as a process: takes the oldest request, decides, answers."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
-from datetime import UTC, datetime
-from typing import Any
 
-from dir_redis import StorageBundle, StorageError, open_storage
-from examples.fleet.escalation import decision_key
+from dir_redis import StorageBundle
+from examples.fleet.flow import REJECTED
+from examples.fleet.service import serve
 from examples.fleet.strategy import Order, judge
-from examples.fleet.worker import STORE_FAILED, leave_if_orphaned
 
-POLL_SEC = 0.02
+REVIEWER = "reviewer"
+LEASE_SEC = 5.0
 THINKING_SEC = 0.02
 
 
 def run_reviewer(url: str, namespace: str) -> None:
-    """Decide on requests until the parent ends the process; its main function."""
-    try:
-        with open_storage(url, namespace=namespace) as store:
-            while True:
-                leave_if_orphaned()
-                review(store)
-                time.sleep(POLL_SEC)
-    except StorageError as error:
-        print(f"reviewer: {error}", file=sys.stderr)
-        sys.exit(STORE_FAILED)
+    """Decide on requests; the main function of the reviewer's process."""
+    serve(url, namespace, REVIEWER, review)
 
 
-def review(store: StorageBundle) -> None:
-    """Decide on every pending request.
+def review(store: StorageBundle) -> bool:
+    """Decide on the oldest request that no other reviewer has.
 
-    The answer is written before the request is resolved, so that a reviewer that dies in between
-    finds the request still pending; its successor gives the answer that was given.
+    Returns:
+        Whether there was one.
     """
-    for request in store.escalation.get_pending_requests():
-        key = decision_key(request["dfid"])
-        answer = store.idempotency.get(key)
-        if answer is None:
-            time.sleep(THINKING_SEC)
-            answer = _answer(Order.from_dict(request["proposal"]))
-            store.idempotency.set(key, answer)
-        store.escalation.resolve_request(
-            request["dfid"],
-            datetime.now(UTC).isoformat(),
-            answer["verdict"],
-            json.dumps(answer["order"]) if answer["verdict"] == "REDUCED" else None,
-        )
-
-
-def _answer(proposed: Order) -> dict[str, Any]:
+    request = store.escalation.claim_next(REVIEWER, LEASE_SEC)
+    if request is None:
+        return False
+    time.sleep(THINKING_SEC)
+    proposed = Order.from_dict(request["proposal"])
     allowed = judge(proposed)
     if allowed is None:
-        return {"verdict": "REJECTED", "order": None}
-    verdict = "APPROVED" if allowed == proposed else "REDUCED"
-    return {"verdict": verdict, "order": allowed.as_dict()}
+        store.escalation.resolve(request["dfid"], REJECTED, by=REVIEWER, reason="too large a sale")
+    elif allowed == proposed:
+        store.escalation.resolve(request["dfid"], "APPROVED", by=REVIEWER)
+    else:
+        reduced = json.dumps(allowed.as_dict())
+        store.escalation.resolve(request["dfid"], "REDUCED", by=REVIEWER, proposal_json=reduced)
+    return True

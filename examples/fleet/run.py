@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from random import Random
 from types import FrameType
 
 from rich.console import Console
 
-from dir_redis import StorageBundle
-from examples.fleet.book import Book
+from dir_redis import Holder, StorageBundle
+from examples.fleet.desk import agent_of
 from examples.fleet.plan import CAPITAL, Plan, deliveries
 from examples.fleet.prices import Decision
 from examples.fleet.progress import ProgressDisplay
-from examples.fleet.sampling import sample
+from examples.fleet.sampling import Lookout
 from examples.fleet.supervisor import Address, FleetError, Supervisor
 
 TICK_SEC = 0.02
-TICKS_PER_LOOK = 8
 STALLED_SEC = 60.0
 
 
@@ -37,24 +36,45 @@ class InterruptionError(Exception):
 
 
 class KillPlan:
-    """Which workers are killed on purpose, and when: the same for the same seed.
+    """How many workers are killed on purpose, and when.
 
     Args:
         count: how many.
         total: the number of flows of the run.
-        seed: of the choice. Where in its work a worker is hit is up to the machine.
+        seed: of the choice of when and whom. Where in its work a worker is hit is up to the
+            machine, except that it holds capital.
     """
 
     def __init__(self, count: int, *, total: int, seed: int) -> None:
         self._random = Random(seed)
-        self._due = sorted(self._random.uniform(0.05, 0.75) * total for _ in range(count))
+        self._killed: set[str] = set()
+        # Evenly over the run, but early enough for all of them to be recovered from within it.
+        self._due = [
+            total * (0.1 + 0.5 * (number + self._random.uniform(0.2, 0.8)) / count)
+            for number in range(count)
+        ]
 
-    def victim(self, finished: int, working: Sequence[str]) -> str | None:
-        """The agent whose process is to be killed now, if one is."""
-        if not self._due or finished < self._due[0] or not working:
+    @property
+    def left(self) -> int:
+        """How many have not found their moment yet."""
+        return len(self._due)
+
+    def victim(
+        self, finished: int, working: Collection[str], holdings: Mapping[str, Sequence[Holder]]
+    ) -> str | None:
+        """The name of the process that is to be killed now, if one is."""
+        if not self._due or finished < self._due[0]:
+            return None
+        # One of those that hold the most, so that some of it is still held when it strikes.
+        working = set(working) - self._killed or set(working)
+        held = {name: len(held) for name, held in holdings.items() if agent_of(name) in working}
+        if not held:
             return None
         self._due.pop(0)
-        return self._random.choice(working)
+        most = max(held.values())
+        name = self._random.choice([each for each in held if held[each] == most])
+        self._killed.add(agent_of(name))
+        return name
 
 
 def run_fleet(
@@ -64,54 +84,60 @@ def run_fleet(
     *,
     address: Address,
     kills: KillPlan,
+    replace: bool,
     console: Console,
 ) -> None:
-    """Run a fleet until every decision is made.
+    """Run a fleet until every decision is made, and every broken one compensated.
 
     Raises:
-        InterruptionError: by SIGINT or SIGTERM; everything is stopped, and nothing left held.
+        InterruptionError: by SIGINT or SIGTERM; every process is stopped.
         FleetError: its processes fail by themselves, or get nowhere.
     """
     dealt = deliveries(decisions, workers=len(plan.agents))
-    supervisor = Supervisor(store, address, dict(zip(plan.agents, dealt, strict=True)))
+    hands = dict(zip(plan.agents, dealt, strict=True))
     display = ProgressDisplay(console, total=len(decisions), limit=plan.limits[CAPITAL])
+    lookout = Lookout(store, plan)
+    supervisor = Supervisor(address, hands, replace=replace)
     with _signals() as received, display, supervisor:
         supervisor.start()
-        _watch(store, plan, supervisor, kills, display, received)
+        _watch(lookout, supervisor, kills, display, received)
 
 
 def _watch(
-    store: StorageBundle,
-    plan: Plan,
+    lookout: Lookout,
     supervisor: Supervisor,
     kills: KillPlan,
     display: ProgressDisplay,
     received: list[int],
 ) -> None:
-    finished, moved_at, tick = 0, time.monotonic(), 0
-    while supervisor.tend():
+    moved_at = time.monotonic()
+    while True:
+        # Before the look, which then sees how the last of them ended.
+        over = not supervisor.tend() and not lookout.store.saga.get_dirty_flows()
         if received:
             raise InterruptionError(received[0])
-        used = sample(store, plan)
-        if tick % TICKS_PER_LOOK == 0:
-            before, finished = finished, _finished(store, plan)
-            display.update(finished=finished, used=used)
-            if finished > before:
-                moved_at = time.monotonic()
+        finished = lookout.finished
+        lookout.look()
+        display.update(finished=lookout.finished, used=lookout.used)
+        if over:
+            break
+        if lookout.finished > finished:
+            moved_at = time.monotonic()
         if time.monotonic() - moved_at > STALLED_SEC:
             raise FleetError(f"nothing was finished for {STALLED_SEC:.0f} s")
-        victim = kills.victim(finished, supervisor.working)
+        victim = kills.victim(lookout.finished, supervisor.working, lookout.holdings())
         if victim is not None:
-            supervisor.kill(victim)
-            display.say(f"killed {victim} after {finished} flows")
-        tick += 1
+            supervisor.kill(agent_of(victim))
+            held = lookout.note_kill(victim)
+            display.say(
+                f"killed {agent_of(victim)} after {lookout.finished} flows, while it led "
+                f"{len(held['flows'])} and held {len(held['reservations'])} reservations"
+            )
         time.sleep(TICK_SEC)
-    display.update(finished=_finished(store, plan), used=sample(store, plan))
-
-
-def _finished(store: StorageBundle, plan: Plan) -> int:
-    """How many flows have ended, by the agents' own books."""
-    return sum(Book.load(store, agent_id).finished for agent_id in plan.agents)
+    if kills.left:
+        display.say(f"{kills.left} kills found no moment when a worker was seen to hold capital")
+    if lookout.finished < len(lookout.plan.decisions):
+        raise FleetError("no worker is left")
 
 
 @contextmanager

@@ -1,8 +1,7 @@
-"""The parent of the fleet's processes: starts them, replaces the dead, leaves nothing behind."""
+"""The parent of the fleet's processes: starts them, and replaces the dead. It tells nobody."""
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +9,9 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import NamedTuple
 
-from dir_redis import StorageBundle, StorageError
+from examples.fleet.compensator import COMPENSATOR, run_compensator
 from examples.fleet.prices import Decision
-from examples.fleet.recovery import recover
-from examples.fleet.reviewer import run_reviewer
+from examples.fleet.reviewer import REVIEWER, run_reviewer
 from examples.fleet.worker import run_worker
 
 MAX_FAILURES = 3
@@ -31,81 +29,75 @@ class Address(NamedTuple):
 
 
 class Supervisor:
-    """A fleet's processes. A context manager: leaving it stops them all.
+    """A fleet's processes. A context manager: leaving it kills them all.
 
     Args:
-        store: the fleet's store.
-        address: where its processes open it.
-        deliveries: each agent's decisions by agent_id.
+        address: where its processes open the store.
+        hands: each agent's decisions by agent_id.
+        replace: whether to start a killed worker anew, as a deployment would.
     """
 
     def __init__(
-        self,
-        store: StorageBundle,
-        address: Address,
-        deliveries: Mapping[str, Sequence[Decision]],
+        self, address: Address, hands: Mapping[str, Sequence[Decision]], *, replace: bool
     ) -> None:
-        self._store = store
-        self._address = address
-        self._deliveries = deliveries
-        self._workers: dict[str, BaseProcess] = {}
-        self._reviewer: BaseProcess | None = None
+        self._replace = replace
+        self._targets: dict[str, tuple[Callable[..., None], tuple[object, ...]]] = {
+            REVIEWER: (run_reviewer, address),
+            COMPENSATOR: (run_compensator, address),
+            **{agent_id: (run_worker, (*address, agent_id, hands)) for agent_id in hands},
+        }
+        self._workers = set(hands)
+        self._processes: dict[str, BaseProcess] = {}
         self._failures = 0
         # Not fork: hosts share nothing but the store.
         self._context = multiprocessing.get_context("spawn")
 
     @property
-    def working(self) -> list[str]:
+    def working(self) -> set[str]:
         """The agents whose processes are at work."""
-        return [agent_id for agent_id, process in self._workers.items() if process.is_alive()]
+        return {
+            name
+            for name, each in self._processes.items()
+            if name in self._workers and each.is_alive()
+        }
 
     def start(self) -> None:
         """Start all processes."""
-        self._start_reviewer()
-        for agent_id in self._deliveries:
-            self._start_worker(agent_id)
+        for name in self._targets:
+            self._start(name)
 
     def tend(self) -> bool:
-        """Replace the processes that died, after finishing what they left in the store.
+        """Start anew what has died.
 
         Returns:
-            Whether there is work left.
+            Whether any worker is left.
 
         Raises:
             FleetError: they fail without being killed.
         """
-        for agent_id, process in list(self._workers.items()):
+        for name, process in list(self._processes.items()):
             if process.exitcode is None:
                 continue
+            del self._processes[name]
             process.join()
-            del self._workers[agent_id]
-            if process.exitcode != 0:
-                self._count_failure(agent_id, process.exitcode)
-                recover(self._store, agent_id, cause=_cause(process.exitcode))
-                self._start_worker(agent_id)
-        if self._reviewer is not None and self._reviewer.exitcode is not None:
-            self._count_failure("the reviewer", self._reviewer.exitcode)
-            self._start_reviewer()
-        return bool(self._workers)
+            killed = process.exitcode < 0
+            self._count_failure(name, process.exitcode)
+            if name not in self._workers or (process.exitcode and (self._replace or not killed)):
+                self._start(name)
+        return not self._workers.isdisjoint(self._processes)
 
     def kill(self, agent_id: str) -> None:
         """Kill an agent's process on the spot (SIGKILL)."""
-        self._workers[agent_id].kill()
+        self._processes[agent_id].kill()
+        self._processes[agent_id].join()
 
     def stop(self) -> None:
-        """Kill every process, and finish what the workers were at."""
-        processes = [*self._workers.values(), *([self._reviewer] if self._reviewer else [])]
-        for process in processes:
+        """Kill every process."""
+        for process in self._processes.values():
             process.kill()
-        for process in processes:
+        for process in self._processes.values():
             process.join()
-        # A store that is gone cannot be tidied, and says so in the error that brought us here.
-        with contextlib.suppress(StorageError):
-            for agent_id, process in self._workers.items():
-                if process.exitcode != 0:
-                    recover(self._store, agent_id, cause="stopped with the fleet")
-        self._workers.clear()
-        self._reviewer = None
+        self._processes.clear()
 
     def __enter__(self) -> Supervisor:
         return self
@@ -118,16 +110,8 @@ class Supervisor:
     ) -> None:
         self.stop()
 
-    def _start_worker(self, agent_id: str) -> None:
-        arguments = (*self._address, agent_id, self._deliveries[agent_id])
-        self._workers[agent_id] = self._started(run_worker, arguments, agent_id)
-
-    def _start_reviewer(self) -> None:
-        self._reviewer = self._started(run_reviewer, self._address, "reviewer")
-
-    def _started(
-        self, target: Callable[..., None], arguments: tuple[object, ...], name: str
-    ) -> BaseProcess:
+    def _start(self, name: str) -> None:
+        target, arguments = self._targets[name]
         process = self._context.Process(target=target, args=arguments, name=name, daemon=True)
         # Ctrl-C reaches all processes of the terminal, but stopping them is the parent's affair:
         # what is ignored when a process starts stays ignored in it.
@@ -136,18 +120,12 @@ class Supervisor:
             process.start()
         finally:
             signal.signal(signal.SIGINT, handler)
-        return process
+        self._processes[name] = process
 
-    def _count_failure(self, who: str, exitcode: int) -> None:
+    def _count_failure(self, name: str, exitcode: int) -> None:
         """Being killed may happen any number of times; failing by itself is a fault of ours."""
-        if exitcode < 0:
+        if exitcode <= 0:
             return
         self._failures += 1
         if self._failures >= MAX_FAILURES:
-            raise FleetError(f"{who} ended with exit code {exitcode}; failure {self._failures}")
-
-
-def _cause(exitcode: int) -> str:
-    if exitcode < 0:
-        return f"process killed by {signal.Signals(-exitcode).name}"
-    return f"process ended with exit code {exitcode}"
+            raise FleetError(f"{name} ended with exit code {exitcode}; failure {self._failures}")
