@@ -1,13 +1,21 @@
-"""README's code runs and says what README says it says."""
+"""The code in README and docs runs, and prints what the comments beside it say."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+from dir_redis import StorageBundle, open_storage
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+OPERATIONS = (ROOT / "docs" / "fleet-operations.md").read_text()
+EXAMPLES = re.findall(
+    r"^## ([^\n]+)\n((?:(?!^## ).)*?```python\n.*?)(?=^## |\Z)", OPERATIONS, re.S | re.M
+)
 
 
 def test_the_code_in_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -15,9 +23,35 @@ def test_the_code_in_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
     exec(compile(code, "README.md", "exec"), {})
 
-    promised = re.search(r"print\(error\)  # (.*); \.\.\.", code)
+    promised = re.search(r"print\(error\)  # (.*), \.\.\.", code)
     assert promised is not None
     assert capsys.readouterr().out.startswith(promised[1])
+
+
+@pytest.mark.parametrize(("title", "text"), EXAMPLES, ids=[title for title, _ in EXAMPLES])
+@pytest.mark.parametrize("url", ["memory://", "embedded://"])
+def test_the_examples_of_the_fleet_safe_operations_print_what_they_say(
+    url: str, title: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S))
+    promised = re.findall(r"^(?: *print\(.*\)  )?# (.*)$", code, re.M)
+
+    with open_storage(url) as store:
+        exec(compile(code, title, "exec"), {"store": store})
+
+    assert promised
+    assert capsys.readouterr().out.splitlines() == promised
+
+
+def test_there_is_an_example_of_every_fleet_safe_protocol() -> None:
+    table = re.findall(r"\(#([a-z-]+)\) \| `(\w+)`", OPERATIONS)
+
+    assert {name for _, name in table} == {
+        str(field.type) for field in dataclasses.fields(StorageBundle)[:9]
+    }
+    assert [anchor for anchor, _ in table] == [
+        title.lower().replace(" ", "-") for title, _ in EXAMPLES
+    ]
 
 
 def test_every_file_readme_links_to_is_there() -> None:

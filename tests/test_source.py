@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
 # Arguments that a method checks while it converts them.
-CONVERTED = {"resources", "capacities", "capacity", "details", "result", "since_str"}
+CONVERTED = {
+    *("resources", "capacities", "capacity", "details", "result", "since_str", "updates", "used"),
+    *("allowed", "rows"),
+}
 
 
 def calls_in(path: Path) -> set[str]:
@@ -72,7 +75,9 @@ def test_every_argument_of_every_protocol_has_a_rule(method: Any) -> None:
 
 
 def test_every_public_name_is_documented() -> None:
-    undocumented = [name for name in dir_redis.__all__ if not getattr(dir_redis, name).__doc__]
+    documented = {"DEFAULT_TRANSITIONS"}  # by a comment: it is no class and no function
+    documented |= {name for name in dir_redis.__all__ if getattr(dir_redis, name).__doc__}
+    undocumented = [name for name in dir_redis.__all__ if name not in documented]
 
     assert undocumented == []
 

@@ -123,6 +123,11 @@ def amounts(good: Any, *more: tuple[Any, type[Exception]]) -> Argument:
 WORDS = required("new", TEXT)
 MAYBE_WORDS = Argument("new", TEXT)
 DOCUMENT = Argument('{"new": 1}', JSON_TEXT)
+MAYBE_DURATION = Argument(
+    3600.0, [bad for bad in SECONDS if bad[0] is not None] + [(0, ValueError), (1e300, ValueError)]
+)
+MAYBE_VERSION = Argument(1, [bad for bad in INT if bad[0] is not None] + [(-1, ValueError)])
+CURSOR: Bad = [*TEXT, ("x", ValueError), ("-1", ValueError), ("1,", ValueError)]
 EXACT_TEXT = required('{"new": 1}', [*JSON_TEXT, ("", ValueError)])
 
 CALLS: dict[str, dict[str, Argument]] = {
@@ -141,14 +146,49 @@ CALLS: dict[str, dict[str, Argument]] = {
         "suspension_reason": MAYBE_WORDS,
     },
     "agent_registry.get_status": {"agent_id": ID_("a")},
+    "agent_registry.register": {
+        "agent_id": ID_("a"),
+        "contract_json": DOCUMENT,
+        "priority": Argument(2, INT),
+        "agent_version": MAYBE_WORDS,
+        "keep_suspended": Argument(False, [(None, TypeError), (0, TypeError), ("yes", TypeError)]),
+        "ttl_sec": MAYBE_DURATION,
+    },
+    "agent_registry.heartbeat": {
+        "agent_id": ID_("a"),
+        "session_token": required("t", TEXT),
+        "ttl_sec": Argument(3600.0, [*SECONDS, (0, ValueError), (0.0009, ValueError)]),
+    },
+    "agent_registry.get_contract_versioned": {"agent_id": ID_("a")},
+    "agent_registry.update_contract": {
+        "agent_id": ID_("a"),
+        "contract_json": DOCUMENT,
+        "expected_version": Argument(1, [*INT, (-1, ValueError)]),
+    },
     "context.get_session": {"dfid": ID_("f")},
     "context.set_session": {
         "dfid": ID_("f"),
         "data_json": EXACT_TEXT,
         "agent_id": Argument("a", ID),
+        "expected_version": MAYBE_VERSION,
     },
     "context.get_state": {"agent_id": ID_("a")},
-    "context.set_state": {"agent_id": ID_("a"), "data_json": EXACT_TEXT},
+    "context.set_state": {
+        "agent_id": ID_("a"),
+        "data_json": EXACT_TEXT,
+        "expected_version": MAYBE_VERSION,
+    },
+    "context.merge_session": {
+        "dfid": ID_("f"),
+        "updates": required({"new": 1}, [*DICT, ({"\ud800": 1}, ValueError)]),
+        "agent_id": Argument("a", ID),
+    },
+    "context.merge_state": {
+        "agent_id": ID_("a"),
+        "updates": required({"new": 1}, [*DICT, ({"\ud800": 1}, ValueError)]),
+    },
+    "context.get_session_versioned": {"dfid": ID_("f")},
+    "context.get_state_versioned": {"agent_id": ID_("a")},
     "idempotency.get": {"key": ID_("k")},
     "idempotency.set": {"key": ID_("k"), "result": required({"new": 1}, [*DICT, ([], TypeError)])},
     "decision_audit.record": {
@@ -204,6 +244,33 @@ CALLS: dict[str, dict[str, Argument]] = {
         "decision": WORDS,
         "proposal_json": DOCUMENT,
     },
+    "escalation.escalate": {
+        "dfid": ID_("g"),
+        "agent_id": ID_("a"),
+        "reason": WORDS,
+        "context_json": DOCUMENT,
+        "proposal_json": DOCUMENT,
+        "impact": WORDS,
+        "limit": Argument(9, [*INT, (-1, ValueError)]),
+        "window_sec": Argument(
+            3600.0, [*SECONDS, (0, ValueError), (30 * 86_400 + 0.1, ValueError)]
+        ),
+        "deadline_sec": MAYBE_DURATION,
+        "default_decision": MAYBE_WORDS,
+    },
+    "escalation.claim_next": {
+        "reviewer": ID_("r"),
+        "lease_sec": Argument(3600.0, [*SECONDS, (0, ValueError)]),
+    },
+    "escalation.resolve": {
+        "dfid": ID_("f"),
+        "decision": WORDS,
+        "by": MAYBE_WORDS,
+        "reason": MAYBE_WORDS,
+        "proposal_json": DOCUMENT,
+    },
+    "escalation.get_request": {"dfid": ID_("f")},
+    "escalation.wait_for_decision": {"dfid": ID_("f"), "timeout_sec": Argument(0.0, SECONDS)},
     "lifecycle.record_transition": {
         "dfid": ID_("f"),
         "from_status": WORDS,
@@ -211,18 +278,61 @@ CALLS: dict[str, dict[str, Argument]] = {
         "root_dfid": Argument("root", ID),
     },
     "lifecycle.get_transitions": {"dfid": Argument("f", ID)},
+    "lifecycle.transition": {
+        "dfid": ID_("f"),
+        "expected": required("old", TEXT),
+        "to": WORDS,
+        "allowed": Argument(None, [(7, TypeError), ("old", TypeError), ([], TypeError)]),
+        "root_dfid": Argument("root", ID),
+    },
+    "lifecycle.current_status": {"dfid": ID_("f")},
+    "lifecycle.close_flow": {
+        "dfid": ID_("f"),
+        "status": WORDS,
+        "expected": Argument("old", TEXT),
+        "event": WORDS,
+        "details": Argument({"new": 1}, DICT),
+        "agent_id": Argument("a", ID),
+        "root_dfid": Argument("root", ID),
+        "session_ttl_sec": MAYBE_DURATION,
+    },
+    "decision_audit.record_many": {
+        "rows": required(
+            [{"dfid": "f", "event": "new"}],
+            [
+                (7, TypeError),
+                ("f", TypeError),
+                ({"dfid": "f", "event": "new"}, TypeError),
+                ([{"dfid": "f", "event": "new"}, None], TypeError),
+                ([{"dfid": "f", "event": "new"}, {"dfid": "f"}], TypeError),
+                ([{"dfid": "f", "event": "new"}, {"dfid": "", "event": "new"}], ValueError),
+            ],
+        )
+    },
+    "decision_audit.iter_events": {"dfid": Argument("f", ID), "after": Argument("", CURSOR)},
+    "decision_audit.follow": {
+        "after": Argument("", CURSOR),
+        "timeout_sec": Argument(0.0, [bad for bad in SECONDS if bad[0] is not None]),
+    },
+    "decision_audit.commit_archived": {"group": ID_("g"), "cursor": required("", CURSOR)},
+    "decision_audit.get_archived": {"group": ID_("g")},
+    "decision_audit.forget_group": {"group": ID_("g")},
+    "decision_audit.trim": {
+        "older_than_sec": MAYBE_DURATION,
+        "max_rows": Argument(10, [bad for bad in INT if bad[0] is not None] + [(-1, ValueError)]),
+    },
 }
 
 PROTOCOL_OF_FIELD = {
-    "agent_registry": dir_redis.AgentRegistryStorage,
-    "context": dir_redis.ContextStorage,
+    "agent_registry": dir_redis.AgentSessionStorage,
+    "context": dir_redis.ContextMergeStorage,
     "idempotency": dir_redis.IdempotencyStorage,
-    "decision_audit": dir_redis.DecisionAuditStorage,
+    "decision_audit": dir_redis.AuditStreamStorage,
     "saga": dir_redis.SagaStorage,
     "resource_lock": dir_redis.CapacityStorage,
     "intent_retry": dir_redis.IntentRetryStorage,
-    "escalation": dir_redis.EscalationStorage,
-    "lifecycle": dir_redis.LifecycleStorage,
+    "escalation": dir_redis.EscalationQueueStorage,
+    "lifecycle": dir_redis.FlowStatusStorage,
 }
 
 
@@ -258,11 +368,13 @@ def everything(bundle: StorageBundle) -> list[Any]:
         bundle.agent_registry.get_agent("a"),
         bundle.agent_registry.get_status("a"),
         bundle.agent_registry.list_active_agents(),
-        [bundle.context.get_session(dfid) for dfid in ("f", "a")],
-        [bundle.context.get_state(agent_id) for agent_id in ("f", "a")],
+        bundle.agent_registry.get_contract_versioned("a"),
+        [bundle.context.get_session_versioned(dfid) for dfid in ("f", "a")],
+        [bundle.context.get_state_versioned(agent_id) for agent_id in ("f", "a")],
         bundle.idempotency.get("k"),
         bundle.decision_audit.events_for_dfid("f"),
         bundle.decision_audit.all_events_chronological(),
+        bundle.decision_audit.get_archived("g"),
         bundle.saga.get_dirty_flows(),
         bundle.saga.get_dirty_state("f"),
         [locks.get_locked_amount(rid, "reader") for rid in ("seats", "quota", "seat5")],
@@ -270,8 +382,10 @@ def everything(bundle: StorageBundle) -> list[Any]:
         bundle.intent_retry.get_count("f"),
         bundle.escalation.get_window_count("a", "2000-01-01 00:00:00"),
         bundle.escalation.get_pending_requests(),
+        [bundle.escalation.get_request(dfid) for dfid in ("f", "g")],
         bundle.lifecycle.get_transitions(),
         bundle.lifecycle.get_transitions("f"),
+        bundle.lifecycle.current_status("f"),
     ]
 
 

@@ -25,6 +25,36 @@ def code_of(path: Path) -> str:
     return re.sub(r"--.*", "", path.read_text())
 
 
+def shared_functions() -> dict[str, tuple[str, str]]:
+    """The functions of all shared pieces by name: their piece and their code."""
+    return {
+        match["name"]: (piece, match[0])
+        for piece, path in SHARED.items()
+        for match in re.finditer(
+            r"^local function (?P<name>\w+)\(.*?^end$", code_of(path), re.MULTILINE | re.DOTALL
+        )
+    }
+
+
+def reached_from(path: Path) -> dict[str, str]:
+    """The shared functions that a script calls, itself or through others, by piece."""
+    functions = shared_functions()
+    unread, reached = [code_of(path)], {}
+    while unread:
+        code = unread.pop()
+        for name, (_, body) in functions.items():
+            if name not in reached and re.search(rf"\b{name}\(|\bpcall\({name}\b", code):
+                reached[name] = body
+                unread.append(body)
+    return reached
+
+
+def code_run_by(path: Path) -> str:
+    """The code of a script with that of the shared functions it reaches, but for once()."""
+    reached = reached_from(path)
+    return "\n".join([code_of(path), *(code for name, code in reached.items() if name != "once")])
+
+
 def uses(path: Path) -> list[str]:
     header, _ = header_and_body(path)
     named = [line.removeprefix("-- Uses: ") for line in header if line.startswith("-- Uses: ")]
@@ -41,7 +71,14 @@ def test_the_header_begins_with_one_sentence_of_purpose(path: Path) -> None:
 def test_every_key_is_documented_with_its_pattern_and_type_and_used(path: Path) -> None:
     header, body = header_and_body(path)
     documented = [line for line in header if line.startswith("-- KEYS[")]
-    numbers = [int(re.match(r"-- KEYS\[(\d+)\] -> ", line)[1]) for line in documented]  # type: ignore[index]
+    names = [re.match(r"-- KEYS\[(\d+(?:\.\.)?|last)\] -> ", line)[1] for line in documented]  # type: ignore[index]
+    # A script for any number of keys documents them as KEYS[n..] and its session as KEYS[last].
+    many = [int(name[:-2]) for name in names if name.endswith("..")]
+    if many:
+        assert names[-2:] == [f"{len(names) - 1}..", "last"]
+        assert re.search(r"\bKEYS\[[a-z]", body)
+        names = [*names[:-2], str(many[0]), str(many[0] + 1)]
+    numbers = [int(name) for name in names]
 
     assert numbers == list(range(1, len(numbers) + 1))
     for line in documented:
@@ -50,7 +87,7 @@ def test_every_key_is_documented_with_its_pattern_and_type_and_used(path: Path) 
     # The last key of a write is its session, which once() takes by its place.
     in_body = {int(number) for number in re.findall(r"KEYS\[(\d+)\]", body)}
     own = len(numbers) - ("once" in uses(path))
-    assert in_body == set(range(1, own + 1))
+    assert in_body | set(many) == set(range(1, own + 1))
     if "once" in uses(path):
         assert documented[-1].endswith(":op:<session>  string")
 
@@ -63,7 +100,11 @@ def test_every_argument_is_documented_and_used(path: Path) -> None:
         for number in re.findall(r"^-- ARGV\[(\d+)(?:\.\.[n+\d]*)?\] = \w", line)
     }
     in_body = {int(number) for number in re.findall(r"ARGV\[(\d+)\]", body)}
-    ranges = {int(n) for n in re.findall(r"(?:unpack\(ARGV|read_fields\(\w+, ARGV), (\d+)", body)}
+    handed_on = (
+        r"(?:unpack\(ARGV|read_fields\(\w+, ARGV|append_row\(\w+, \w+, ARGV"
+        r"|write_fields\('\w+', \w+, ARGV|slice\(ARGV), (\d+)"
+    )
+    ranges = {int(n) for n in re.findall(handed_on, body)}
 
     by_place = 0
     if "once" in uses(path):
@@ -90,26 +131,25 @@ def test_keys_are_named_in_the_first_lines_and_built_nowhere(path: Path) -> None
     _, body = header_and_body(path)
 
     first_line = body.strip().splitlines()[0]
-    assert re.match(r"local \w+(, \w+)* = KEYS\[1\]", first_line)
+    assert re.match(r"local \w+(, \w+)* = (\{ )?KEYS\[1\]", first_line)
     for call in re.findall(r"redis\.p?call\(\s*'[A-Z]+', ([^,)\s]+)", body):
-        assert call.endswith("_key"), f"{call} is no key named from KEYS"
+        named = call.endswith("_key") or call.startswith("locks[")
+        assert named, f"{call} is no key named from KEYS"
     assert "_key .." not in body
     assert ".. ':'" not in body
 
 
 def test_what_it_uses_exists_and_is_used(path: Path) -> None:
-    body = code_of(path)
-    for piece in uses(path):
-        functions = re.findall(r"local function (\w+)", SHARED[piece].read_text())
-        assert any(f"{name}(" in body for name in functions), piece
-    for piece, shared in SHARED.items():
-        for name in re.findall(r"local function (\w+)", shared.read_text()):
-            if re.search(rf"\b{name}\(", body):
-                assert piece in uses(path), f"{name} comes from {piece}"
+    functions = shared_functions()
+    needed = {functions[name][0] for name in reached_from(path)}
+
+    assert set(uses(path)) <= set(SHARED)
+    assert set(uses(path)) == needed
 
 
 def test_a_script_that_writes_is_applied_once(path: Path) -> None:
-    writes = re.search(r"'(SET|HSET|HDEL|DEL|ZADD|ZREM|XADD|RPUSH|HINCRBY)'", code_of(path))
+    commands = "SET|HSET|HDEL|DEL|ZADD|ZREM|XADD|XTRIM|RPUSH|LTRIM|HINCRBY|INCR|PEXPIRE|PERSIST"
+    writes = re.search(rf"'({commands})'", code_run_by(path))
     generic = path.stem == "command_once"
 
     if (writes or generic) and path.stem != "namespace_open":  # which only ever writes one thing
@@ -121,8 +161,12 @@ def test_a_script_that_writes_is_applied_once(path: Path) -> None:
 
 def test_only_commands_of_redis_6_2_are_called(path: Path) -> None:
     known = {
-        *("DEL", "EXISTS", "GET", "HDEL", "HGET", "HINCRBY", "HKEYS", "HLEN", "HMGET", "HSET"),
-        *("LLEN", "LRANGE", "RPUSH", "SET", "TIME", "XADD", "XRANGE"),
-        *("ZADD", "ZCARD", "ZRANGE", "ZREM", "ZREVRANGE", "ZSCORE"),
+        *("DEL", "EXISTS", "GET", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HKEYS"),
+        *("INCR", "ZUNIONSTORE"),
+        *("HLEN", "HMGET", "HSET"),
+        *("HVALS", "LINDEX", "LLEN", "LRANGE", "LTRIM", "PERSIST", "PEXPIRE", "PTTL", "RPUSH"),
+        *("SET", "STRLEN", "TIME", "XADD", "XLEN", "XRANGE", "XREVRANGE", "XTRIM"),
+        *("ZADD", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYLEX", "ZRANGEBYSCORE"),
+        *("ZREM", "ZREVRANGE", "ZSCORE"),
     }
-    assert set(re.findall(r"redis\.p?call\(\s*'([A-Z]+)'", code_of(path))) <= known
+    assert set(re.findall(r"redis\.p?call\(\s*'([A-Z]+)'", code_run_by(path))) <= known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +10,17 @@ from typing import Any
 import pytest
 import redis
 
-from dir_redis import StorageBundle, StorageUnavailableError, open_storage, redis_storage
+from dir_redis import (
+    Claim,
+    ClaimState,
+    LeaseLostError,
+    SessionSupersededError,
+    StorageBundle,
+    StorageUnavailableError,
+    VersionConflictError,
+    open_storage,
+    redis_storage,
+)
 from dir_redis.redis.connection import connect
 from dir_redis.redis.driver import RedisDriver
 from dir_redis.redis.scripts import script
@@ -19,24 +30,69 @@ from tests.fault_proxy import FaultProxy, fault_proxy
 
 SINGLE_SERVERS = [name for name in SERVERS if name != "cluster"]
 
+
+def unless(error: type[Exception], call: Callable[[], Any]) -> Any:
+    """A write that another one may have made pointless: its error is an answer too."""
+    with contextlib.suppress(error):
+        return call()
+
+
+LOST = Claim("k", ClaimState.NEW, token=1)
+
 WRITES: dict[str, Callable[[StorageBundle], Any]] = {
-    "upsert_agent": lambda b: b.agent_registry.upsert_agent("a", "{}", 1, "ACTIVE", None, None),
+    "upsert_agent": lambda b: b.agent_registry.upsert_agent("a", "{}", 1, "ACTIVE", None, "t"),
     "update_status": lambda b: b.agent_registry.update_status("a", "ACTIVE", "why"),
+    "register": lambda b: b.agent_registry.register("r", "{}", 1, ttl_sec=60),
+    "heartbeat": lambda b: unless(
+        SessionSupersededError, lambda: b.agent_registry.heartbeat("a", "t", 60)
+    ),
+    "update_contract": lambda b: unless(
+        VersionConflictError, lambda: b.agent_registry.update_contract("a", "{}", 1)
+    ),
     "set_session": lambda b: b.context.set_session("f", "{}"),
     "set_state": lambda b: b.context.set_state("a", "{}"),
+    "merge_session": lambda b: b.context.merge_session("f", {"key": 1}),
+    "merge_state": lambda b: b.context.merge_state("a", {"key": 1}),
     "idempotency_set": lambda b: b.idempotency.set("k", {}),
+    "claim": lambda b: b.idempotency.claim("c", lease_sec=60, owner="me"),
+    "renew_claim": lambda b: unless(LeaseLostError, lambda: b.idempotency.renew_claim(LOST, 60)),
+    "complete": lambda b: unless(LeaseLostError, lambda: b.idempotency.complete(LOST, 1)),
+    "abandon": lambda b: unless(LeaseLostError, lambda: b.idempotency.abandon(LOST)),
     "record": lambda b: b.decision_audit.record("f", "E"),
+    "record_many": lambda b: b.decision_audit.record_many([{"dfid": "f", "event": "E"}] * 3),
+    "commit_archived": lambda b: b.decision_audit.commit_archived("g", ""),
+    "forget_group": lambda b: b.decision_audit.forget_group("g"),
     "mark_dirty": lambda b: b.saga.mark_dirty("f", "s", "{}"),
     "clear_dirty": lambda b: b.saga.clear_dirty("f"),
+    "claim_dirty": lambda b: b.saga.claim_dirty("me", 60),
+    "renew_dirty": lambda b: unless(LeaseLostError, lambda: b.saga.renew_dirty("f", 1, 60)),
+    "release_dirty": lambda b: unless(LeaseLostError, lambda: b.saga.release_dirty("f", 1)),
+    "clear_dirty of an epoch": lambda b: unless(
+        LeaseLostError, lambda: b.saga.clear_dirty("f", epoch=1)
+    ),
     "acquire_batch": lambda b: b.resource_lock.acquire_batch("f", {"r": 1}, 0),
     "release": lambda b: b.resource_lock.release("f"),
     "set_capacity": lambda b: b.resource_lock.set_capacity("r", 5),
+    "reserve": lambda b: b.resource_lock.reserve("g", {"r": 1}, lease_sec=60),
+    "renew": lambda b: unless(LeaseLostError, lambda: b.resource_lock.renew("g", 1, 60)),
+    "settle": lambda b: b.resource_lock.settle("g", {"r": 0}),
+    "release of a token": lambda b: unless(
+        LeaseLostError, lambda: b.resource_lock.release("g", fencing_token=1)
+    ),
     "set_count": lambda b: b.intent_retry.set_count("f", 1),
+    "increment": lambda b: b.intent_retry.increment("f"),
     "delete": lambda b: b.intent_retry.delete("f"),
     "record_budget_token": lambda b: b.escalation.record_budget_token("a"),
     "insert_request": lambda b: b.escalation.insert_request("f", "a", "", "", "", ""),
     "resolve_request": lambda b: b.escalation.resolve_request("f", "now", "YES", None),
+    "escalate": lambda b: b.escalation.escalate(
+        "e", "a", "", "", "", "", limit=5, window_sec=60, deadline_sec=60, default_decision="NO"
+    ),
+    "claim_next": lambda b: b.escalation.claim_next("maria", 60),
+    "resolve": lambda b: b.escalation.resolve("f", "YES", by="maria"),
     "record_transition": lambda b: b.lifecycle.record_transition("f", "A", "B"),
+    "transition": lambda b: b.lifecycle.transition("t", "CREATED", "CREATED", allowed=None),
+    "close_flow": lambda b: b.lifecycle.close_flow("c", "CLOSED"),
 }
 
 
@@ -85,6 +141,75 @@ def test_a_reservation_whose_reply_is_lost_gets_its_first_answer(
     proxy.lose_replies(1, to=b"EVALSHA")
 
     assert behind_proxy.resource_lock.acquire_batch("f", {"r": 10}, 0) is True
+
+
+def test_a_merge_whose_reply_is_lost_counts_one_version(
+    proxy: FaultProxy, behind_proxy: StorageBundle
+) -> None:
+    behind_proxy.context.merge_session("f", {"a": 1})
+    proxy.lose_replies(2, to=b"EVALSHA")
+
+    assert behind_proxy.context.merge_session("f", {"b": 2}) == 2
+    assert behind_proxy.context.get_session_versioned("f") == ('{"a": 1, "b": 2}', 2)
+
+
+def test_a_lost_reply_makes_no_conflict_of_the_callers_own_change(
+    proxy: FaultProxy, behind_proxy: StorageBundle
+) -> None:
+    agents, context = behind_proxy.agent_registry, behind_proxy.context
+    agents.register("a", "{}", 1)
+    context.set_session("f", "{}", expected_version=0)
+    with pytest.raises(VersionConflictError):
+        agents.update_contract("a", "{}", 9)  # loads its script
+    proxy.lose_replies(1, to=b"EVALSHA")
+    context.set_session("f", "[]", expected_version=1)
+    proxy.lose_replies(1, to=b"EVALSHA")
+    assert agents.update_contract("a", "[]", 1) == 2
+
+    assert context.get_session_versioned("f") == ("[]", 2)
+
+
+def test_a_registration_whose_reply_is_lost_begins_one_session(
+    proxy: FaultProxy, behind_proxy: StorageBundle
+) -> None:
+    agents = behind_proxy.agent_registry
+    agents.register("a", "{}", 1)
+    agents.update_status("a", "SUSPENDED", "why")
+    proxy.lose_replies(1, to=b"EVALSHA")
+
+    session = agents.register("a", "{}", 1)
+
+    assert session[2:] == ("SUSPENDED", "why")
+    assert agents.get_contract_versioned("a").version == 2
+    agents.heartbeat("a", session.session_token, 60)
+
+
+def test_a_rejection_whose_reply_is_lost_is_counted_once(
+    proxy: FaultProxy, behind_proxy: StorageBundle
+) -> None:
+    counts = []
+    for _ in range(5):
+        proxy.lose_replies(1, to=b"EVALSHA")
+        counts.append(behind_proxy.intent_retry.increment("f", 5))
+
+    assert counts == [(1, False), (2, False), (3, False), (4, False), (5, True)]
+
+
+def test_a_claim_whose_reply_is_lost_is_the_callers(
+    proxy: FaultProxy, behind_proxy: StorageBundle
+) -> None:
+    behind_proxy.idempotency.claim("other", lease_sec=60, owner="me")  # loads the scripts
+    behind_proxy.saga.claim_dirty("me", 60)
+    behind_proxy.saga.mark_dirty("f", "s", "{}")
+    proxy.lose_replies(1, to=b"EVALSHA")
+    claim = behind_proxy.idempotency.claim("k", lease_sec=60, owner="me")
+    proxy.lose_replies(1, to=b"EVALSHA")
+    dirty = behind_proxy.saga.claim_dirty("me", 60)
+
+    assert (claim.state, claim.owner) == (ClaimState.NEW, "me")
+    assert behind_proxy.idempotency.complete(claim, 1) == 1
+    assert dirty is not None
+    behind_proxy.saga.clear_dirty("f", epoch=dirty.epoch)
 
 
 def test_a_late_repeat_cannot_undo_what_others_wrote_in_between(

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from dir_redis import (
+    NamespaceMismatchError,
     RedisContextStorage,
     StorageError,
     open_storage,
@@ -20,7 +21,7 @@ from dir_redis import (
 from dir_redis.embedded import ServerProcess, valkey_binary
 from dir_redis.redis.connection import connect
 from tests.redis_only.conftest import works
-from tests.servers import free_ports, server
+from tests.servers import free_ports, keys_of, server
 
 
 @pytest.mark.parametrize("scheme", ["redis", "valkey"])
@@ -135,6 +136,77 @@ def test_each_storage_stands_alone(servers: Any, namespace: str) -> None:
 
     with open_storage(servers.url("valkey"), namespace=namespace) as bundle:
         assert bundle.context.get_session("f") == "[1]"
+
+
+def make_schema_1(raw: Any, namespace: str, partitions: int = 1) -> str:
+    """What version 0.1.0 of this package left, byte for byte; returns the keys' tag."""
+    tag = f"{{{namespace}:0}}:"
+    meta = {"schema": "1", "partitions": str(partitions), "amount_places": "8"}
+    raw.hset(f"{tag}meta", mapping=meta)
+    raw.hset(f"{tag}lock_capacities", mapping={"seats": "500000000"})
+    raw.zadd(f"{tag}sagas_dirty", {"f": 1795485963419228, "g": 1795485963419229})
+    for dfid in ("f", "g"):
+        raw.hset(f"{tag}saga:{dfid}", mapping={"failed_step": "pay", "partial_state": "{}"})
+    raw.zadd(f"{tag}requests_pending", {"h": 1795485963419228})
+    request = '{"agent_id": "a", "reason": "r", "impact": "i", "context": {}, "proposal": {}}'
+    raw.hset(f"{tag}requests_open", "h", request)
+    raw.set(f"{tag}retry:f", "3")
+    return tag
+
+
+def test_a_namespace_of_schema_1_is_brought_over(raw: Any, redis_url: str, namespace: str) -> None:
+    tag = make_schema_1(raw, namespace)
+
+    with open_storage(redis_url, namespace=namespace) as bundle:
+        assert raw.hget(f"{tag}meta", "schema") == b"2"
+        assert bundle.resource_lock.get_capacity("seats") == 5
+        bundle.resource_lock.reserve("f", {"seats": 5})
+        assert bundle.intent_retry.get_count("f") == 3
+        assert bundle.saga.get_dirty_flows() == ["f", "g"]
+        claims = [bundle.saga.claim_dirty("me", 60) for _ in range(2)]
+        assert [claim and claim.dfid for claim in claims] == ["f", "g"]
+        request = bundle.escalation.claim_next("maria", 60)
+        assert request is not None
+        assert request["dfid"] == "h"
+    with open_storage(redis_url, namespace=namespace) as bundle:  # once is enough
+        assert bundle.saga.claim_dirty("me", 60) is None
+        assert bundle.resource_lock.get_locked_amount("seats", "nobody") == 5
+
+
+def test_a_namespace_of_schema_1_in_which_something_is_held_is_left_as_it_is(
+    raw: Any, redis_url: str, namespace: str
+) -> None:
+    tag = make_schema_1(raw, namespace)
+    raw.hset(f"{tag}lock_totals", "seats", "100000000")
+    raw.hset(f"{tag}lock_flow:f", "seats", "100000000")
+    before = {key: raw.dump(key) for key in keys_of(raw, namespace)}
+
+    with pytest.raises(NamespaceMismatchError, match=r"version 1, not 2; .* release all"):
+        open_storage(redis_url, namespace=namespace)
+
+    assert {key: raw.dump(key) for key in keys_of(raw, namespace)} == before
+    raw.delete(f"{tag}lock_totals", f"{tag}lock_flow:f")
+    open_storage(redis_url, namespace=namespace).close()
+
+
+@pytest.mark.parametrize(
+    ("partitions", "options", "way_out"),
+    [
+        (4, {}, "several partitions cannot be brought over"),
+        (1, {"partitions": 4}, "opened as it was made"),
+        (1, {"amount_places": 2}, "opened as it was made"),
+    ],
+)
+def test_a_namespace_of_schema_1_made_otherwise_is_left_as_it_is(
+    raw: Any, redis_url: str, namespace: str, partitions: int, options: Any, way_out: str
+) -> None:
+    tag = make_schema_1(raw, namespace, partitions)
+
+    with pytest.raises(NamespaceMismatchError, match=way_out):
+        open_storage(redis_url, namespace=namespace, **options)
+
+    assert raw.hget(f"{tag}meta", "schema") == b"1"
+    assert not raw.exists(f"{tag}sagas_due", f"{tag}requests_unclaimed")
 
 
 @pytest.fixture

@@ -215,8 +215,8 @@ def test_a_namespace_made_otherwise_is_a_clear_error(servers: Any, namespace: st
         assert works(bundle)  # the partition count is taken as it is
 
     with connect(url, attempt_timeout_sec=5).client as client:
-        client.hset(f"{{{namespace}:0}}:meta", "schema", "2")
-    with pytest.raises(NamespaceMismatchError, match="schema version 2, not 1"):
+        client.hset(f"{{{namespace}:0}}:meta", "schema", "3")
+    with pytest.raises(NamespaceMismatchError, match="schema version 3, not 2"):
         open_storage(url, namespace=namespace, amount_places=2)
 
 

@@ -140,8 +140,13 @@ READS: dict[str, tuple[str, Callable[[StorageBundle], Any]]] = {
     "transitions": ("transitions", lambda b: b.lifecycle.get_transitions()),
     "saga:f": ("saga:f", lambda b: b.saga.get_dirty_state("f")),
     "sagas_dirty": ("sagas_dirty", lambda b: b.saga.get_dirty_flows()),
+    "sagas_marks": ("sagas_marks", lambda b: b.saga.get_dirty_state("f")),
+    "claim:k": ("claim:k", lambda b: b.idempotency.wait("k", 0)),
     "lock_totals": ("lock_totals", lambda b: b.resource_lock.get_locked_amount("r", "f")),
     "lock_capacities": ("lock_capacities", lambda b: b.resource_lock.get_capacity("r")),
+    "lock_flows": ("lock_flows", lambda b: b.resource_lock.get_locked_amount("r", "f")),
+    "lock_leases": ("lock_leases", lambda b: b.resource_lock.get_locked_amount("r", "f")),
+    "lock_holders": ("lock_holders", lambda b: b.resource_lock.holders("r")),
     "budget:a": ("budget:a", lambda b: b.escalation.get_window_count("a", "2020-01-01 00:00:00")),
     "requests_open": ("requests_open", lambda b: b.escalation.get_pending_requests()),
     "retry:f": ("retry:f", lambda b: b.intent_retry.get_count("f")),
@@ -174,8 +179,13 @@ GARBAGE: dict[str, tuple[dict[str, str], Callable[[StorageBundle], Any]]] = {
         lambda b: b.agent_registry.get_agent("a"),
     ),
     "saga:f": ({"failed_step": "s", "partial_state": "{"}, lambda b: b.saga.get_dirty_state("f")),
+    "sagas_marks": ({"f": '{"failed_step": "s"}'}, lambda b: b.saga.get_dirty_state("f")),
+    "sagas_claims": ({"f": "1 x me"}, lambda b: b.saga.clear_dirty("f", epoch=1)),
+    "claim:k": ({"token": "1", "owner": "x"}, lambda b: b.idempotency.wait("k", 0)),
+    "claim:l": ({"token": "x"}, lambda b: b.idempotency.claim("l", lease_sec=1, owner="me")),
     "lock_totals": ({"r": "nan"}, lambda b: b.resource_lock.get_locked_amount("r", "f")),
     "lock_capacities": ({"r": "-5"}, lambda b: b.resource_lock.get_capacity("r")),
+    "lock_flows": ({"f": "0 0 5 1 9:r"}, lambda b: b.resource_lock.release("f")),
 }
 
 
@@ -207,12 +217,12 @@ def test_a_garbled_amount_never_lets_a_reservation_pass(
         store.resource_lock.acquire_batch("f", {"r": 5}, 0)
 
     assert caught.value.key == key
-    assert not raw.exists(f"{{{namespace}:0}}:lock_flow:f")
+    assert not raw.exists(f"{{{namespace}:0}}:lock_flows")
 
 
 # Writes that do not depend on what was there: SET and DEL take any type.
 TAKE_ANY_TYPE = {
-    *("idempotency_set", "set_count", "delete", "clear_dirty", "insert_request"),
+    *("idempotency_set", "set_count", "delete", "insert_request"),
 }
 
 
@@ -244,7 +254,9 @@ def test_a_write_that_meets_a_key_of_another_type_changes_nothing(
                 caught = error
 
             if caught is None:
-                assert name in TAKE_ANY_TYPE
+                # A script of reservations gets the keys of all of them, and uses what it needs.
+                unused = ":lock_" in spoilt and raw.dump(spoilt) == before[spoilt.encode()]
+                assert name in TAKE_ANY_TYPE or unused
             else:
                 assert spoilt in caught.key
                 assert contents(raw, f"{namespace}-{position}") == before
@@ -257,7 +269,8 @@ def fill(bundle: StorageBundle) -> None:
         write(bundle)
     bundle.saga.mark_dirty("f", "s", "{}")
     bundle.resource_lock.acquire_batch("f", {"r": 1}, 0)
-    bundle.intent_retry.set_count("f", 1)
+    for dfid in ("f", "c"):
+        bundle.intent_retry.set_count(dfid, 1)
     bundle.escalation.insert_request("f", "a", "", "", "", "")
 
 
@@ -284,7 +297,7 @@ def contents(raw: Any, namespace: str) -> dict[bytes, bytes]:
         ("agent:a", {"contract": "{}"}, lambda b: b.agent_registry.get_agent("a")),
         ("agent:a", {"suspension_reason": "x"}, lambda b: b.agent_registry.get_status("a")),
         ("saga:f", {"partial_state": "{}"}, lambda b: b.saga.get_dirty_state("f")),
-        ("lock_flow:f", {"r": "5"}, lambda b: b.resource_lock.get_locked_amount("r", "f")),
+        ("lock_flows", {"f": "0 0 5 1 1:r"}, lambda b: b.resource_lock.get_locked_amount("r", "f")),
     ],
 )
 def test_a_damaged_record_is_corrupt_and_never_just_not_found(

@@ -140,11 +140,13 @@ def test_dir_core_0_1_0_goes_on_writing_and_reading(old_store, raw):
     assert raw("SELECT SUM(amount) FROM resource_locks WHERE resource_id = 'quota'") == [(34.5,)]
 
 
-def test_amounts_too_large_for_the_scale_are_refused_and_the_file_stays_as_it_was(old_file, raw):
+def test_amounts_too_large_for_the_scale_are_refused_and_stay_as_they_were(old_file, raw):
     raw("INSERT INTO resource_locks (dfid, resource_id, amount) VALUES ('f', 'yen', 1e11)")
-    before = raw("SELECT sql FROM sqlite_master WHERE name = 'resource_locks'")
     with pytest.raises(StorageConfigurationError, match="open it with fewer"):
         sqlite_storage(old_file)
-    assert raw("SELECT sql FROM sqlite_master WHERE name = 'resource_locks'") == before
+    assert raw("SELECT dfid, resource_id, amount FROM resource_locks") == [("f", "yen", 1e11)]
+    columns = [name for (name,) in raw("SELECT name FROM pragma_table_info('resource_locks')")]
+    assert "units" not in columns
+    assert raw("SELECT name FROM sqlite_master WHERE type = 'trigger'") == []
     with sqlite_storage(old_file, amount_places=2) as bundle:
         assert bundle.resource_lock.get_locked_amount("yen", exclude_dfid="nobody") == 1e11

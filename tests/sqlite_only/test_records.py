@@ -34,11 +34,6 @@ def test_a_contract_that_is_a_long_number_keeps_its_digits(store):
             "idempotency_cache 'x'",
         ),
         (
-            "INSERT INTO idempotency_cache (key, result) VALUES ('x', '[1]')",
-            lambda store: store.idempotency.get("x"),
-            "idempotency_cache 'x'",
-        ),
-        (
             "INSERT INTO saga_dirty_state (dfid, partial_state_json) VALUES ('x', '{oops')",
             lambda store: store.saga.get_dirty_state("x"),
             "saga_dirty_state 'x'",

@@ -1,0 +1,438 @@
+"""Reservations over processes: handed over at once and in order, whoever dies or restarts."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dir_redis import (
+    CorruptRecordError,
+    InsufficientCapacityError,
+    LeaseLostError,
+    StorageBundle,
+    open_storage,
+)
+from dir_redis.embedded import ServerProcess, valkey_binary
+from tests.conftest import SERVERS
+from tests.fault_proxy import FaultProxy, fault_proxy
+from tests.servers import free_ports, wait_until
+
+PATIENCE_SEC = 30.0
+# A waiter that nobody wakes looks again after a second: half of it shows that it was woken.
+WOKEN_SEC = 0.5
+
+spawn = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture
+def store(server_url: str, namespace: str) -> Iterator[StorageBundle]:
+    """A store on each real server."""
+    with open_storage(server_url, namespace=namespace) as bundle:
+        yield bundle
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(32) as running:
+        yield running
+
+
+class Processes:
+    """Processes that a test starts and may kill."""
+
+    def __init__(self) -> None:
+        self._running = ExitStack()
+
+    def __call__(self, target: Callable[..., None], *arguments: Any) -> Any:
+        process = spawn.Process(target=target, args=arguments, daemon=True)
+        process.start()
+        self._running.callback(process.join)
+        self._running.callback(process.kill)
+        return process
+
+    def stop(self) -> None:
+        self._running.close()
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    started = Processes()
+    yield started
+    started.stop()
+
+
+def tickets(store: StorageBundle) -> int:
+    """How many wait."""
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    key = store.resource_lock._keys.lock_waiting()  # type: ignore[attr-defined]
+    return int(driver._execute_command("ZCARD", key))
+
+
+def until_queued(store: StorageBundle, count: int) -> None:
+    wait_until(lambda: tickets(store) == count, PATIENCE_SEC)
+
+
+def reserving(
+    pool: ThreadPoolExecutor, store: StorageBundle, dfid: str, amount: float = 1, **how: Any
+) -> Future[Any]:
+    """Wait for some of "r" on a thread, from when the queue has got longer."""
+    before = tickets(store)
+    future = pool.submit(
+        store.resource_lock.reserve, dfid, {"r": amount}, wait_sec=PATIENCE_SEC, **how
+    )
+    until_queued(store, before + 1)
+    return future
+
+
+def reserve_and_say(url: str, namespace: str, dfid: str, lease_sec: float, said: Any) -> None:
+    """A process that waits for "r", says when it has it, and then holds it for ever."""
+    with open_storage(url, namespace=namespace) as bundle:
+        bundle.resource_lock.reserve(dfid, {"r": 1}, lease_sec=lease_sec, wait_sec=PATIENCE_SEC)
+        said.send((dfid, time.monotonic()))
+        signal.pause()
+
+
+def test_a_release_hands_over_at_once_every_time(
+    store: StorageBundle, server_url: str, namespace: str, pool: ThreadPoolExecutor
+) -> None:
+    """Two connections pass one seat to and fro; a lost wake-up would cost a second."""
+    store.resource_lock.set_capacity("r", 1)
+
+    def play(name: str) -> None:
+        with open_storage(server_url, namespace=namespace) as own:
+            for _ in range(300):
+                began = time.monotonic()
+                with own.resource_lock.reserve(name, {"r": 1}, lease_sec=60, wait_sec=60):
+                    assert time.monotonic() - began < WOKEN_SEC
+
+    for player in [pool.submit(play, name) for name in ("a", "b")]:
+        player.result()
+
+
+def test_only_who_is_next_is_woken(store: StorageBundle, pool: ThreadPoolExecutor) -> None:
+    store.resource_lock.set_capacity("r", 1)
+    holder = store.resource_lock.reserve("f", {"r": 1})
+    waiters = [reserving(pool, store, f"w{number}") for number in range(5)]
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    wake_keys = []
+    execute = driver._execute_command
+
+    def listen(*command: Any) -> Any:
+        reply = execute(*command)
+        if command[0] == "BLPOP" and reply is not None:
+            wake_keys.append(command[1])
+        return reply
+
+    driver._execute_command = listen
+    # Those under way were sent before; each looks again, and is listened to from then on.
+    with pytest.raises(InsufficientCapacityError):
+        store.resource_lock.reserve("x", {"r": 1}, wait_sec=1.5)
+    holder.release()
+    first = waiters[0].result(PATIENCE_SEC)
+
+    assert [waiter.done() for waiter in waiters] == [True, False, False, False, False]
+    assert len(wake_keys) == 1
+    for waiter in waiters[1:]:
+        first.release()
+        first = waiter.result(PATIENCE_SEC)
+
+
+def test_processes_are_served_in_the_order_they_came(
+    store: StorageBundle, server_url: str, namespace: str, processes: Processes
+) -> None:
+    store.resource_lock.set_capacity("r", 1)
+    store.resource_lock.reserve("f", {"r": 1})
+    heard, said = spawn.Pipe(duplex=False)
+    for number in range(4):
+        processes(reserve_and_say, server_url, namespace, f"w{number}", 60.0, said)
+        until_queued(store, number + 1)
+
+    served = ["f"]
+    for _ in range(4):
+        store.resource_lock.release(served[-1])
+        assert heard.poll(PATIENCE_SEC)
+        served.append(heard.recv()[0])
+
+    assert served == ["f", "w0", "w1", "w2", "w3"]
+
+
+def test_a_killed_waiter_is_passed_over_before_long(
+    store: StorageBundle,
+    server_url: str,
+    namespace: str,
+    processes: Processes,
+    pool: ThreadPoolExecutor,
+) -> None:
+    store.resource_lock.set_capacity("r", 1)
+    holder = store.resource_lock.reserve("f", {"r": 1})
+    _, said = spawn.Pipe(duplex=False)
+    dead = processes(reserve_and_say, server_url, namespace, "dead", 60.0, said)
+    until_queued(store, 1)
+    living = reserving(pool, store, "living")
+    dead.kill()
+    dead.join()
+    killed = time.monotonic()
+    holder.release()
+
+    reservation = living.result(PATIENCE_SEC)
+
+    assert time.monotonic() - killed < 5
+    assert tickets(store) == 0
+    reservation.release()
+
+
+def test_the_lease_of_a_killed_holder_ends_and_who_waits_gets_it_at_once(
+    store: StorageBundle,
+    server_url: str,
+    namespace: str,
+    processes: Processes,
+    pool: ThreadPoolExecutor,
+) -> None:
+    lease_sec = 1.2
+    store.resource_lock.set_capacity("r", 1)
+    heard, said = spawn.Pipe(duplex=False)
+    holder = processes(reserve_and_say, server_url, namespace, "dead", lease_sec, said)
+    assert heard.poll(PATIENCE_SEC)
+    granted = heard.recv()[1]
+    waiter = reserving(pool, store, "living")
+    holder.kill()
+
+    waiter.result(PATIENCE_SEC)
+
+    # CLOCK_MONOTONIC is one for all processes of a machine.
+    assert lease_sec - 0.1 < time.monotonic() - granted < lease_sec + WOKEN_SEC
+
+
+def test_a_waiter_hears_of_a_lease_that_ends_before_it_looks_again(
+    store: StorageBundle, pool: ThreadPoolExecutor
+) -> None:
+    """One that was not first, became so, and sleeps: it must not oversleep the lease's end."""
+    locks = store.resource_lock
+    locks.set_capacity("r", 1)
+    for _ in range(3):
+        holder = locks.reserve("f", {"r": 1})
+        first = reserving(pool, store, "first", lease_sec=0.1)
+        second = reserving(pool, store, "second")
+        holder.release()
+        first.result(PATIENCE_SEC)
+        began = time.monotonic()
+        reservation = second.result(PATIENCE_SEC)
+        assert time.monotonic() - began < 0.1 + WOKEN_SEC
+        reservation.release()
+
+
+def test_a_large_request_is_not_starved_by_a_storm_of_small_ones(
+    store: StorageBundle, pool: ThreadPoolExecutor
+) -> None:
+    store.resource_lock.set_capacity("r", 10)
+    over = []
+
+    def storm(number: int) -> None:
+        while not over:
+            with store.resource_lock.reserve(f"s{number}", {"r": 1}, lease_sec=60, wait_sec=60):
+                pass
+
+    small = [pool.submit(storm, number) for number in range(8)]
+    try:
+        for _ in range(5):
+            began = time.monotonic()
+            with store.resource_lock.reserve("large", {"r": 10}, lease_sec=60, wait_sec=60):
+                assert time.monotonic() - began < 5
+    finally:
+        over.append(True)
+        for one in small:
+            one.result(PATIENCE_SEC)
+
+
+@pytest.mark.parametrize("appendonly", ["yes", "no"])
+def test_tokens_rise_over_a_restart_of_the_server(
+    tmp_path: Path, namespace: str, appendonly: str
+) -> None:
+    (port,) = free_ports(1)
+    url = f"redis://127.0.0.1:{port}"
+    arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    arguments += ["--appendonly", appendonly, "--appendfsync", "always"]
+
+    def start() -> ServerProcess:
+        return ServerProcess(valkey_binary(), arguments, url=url, folder=tmp_path)
+
+    running = start()
+    try:
+        with open_storage(url, namespace=namespace) as bundle:
+            before = bundle.resource_lock.reserve("f", {"r": 1}, lease_sec=60)
+        running.stop()
+        running = start()
+        with open_storage(url, namespace=namespace) as bundle:
+            kept = [holder.fencing_token for holder in bundle.resource_lock.holders("r")]
+            after = bundle.resource_lock.reserve("g", {"r": 1})
+    finally:
+        running.stop()
+
+    assert kept == ([before.fencing_token] if appendonly == "yes" else [])
+    assert after.fencing_token > before.fencing_token
+
+
+def test_tokens_rise_when_the_servers_clock_goes_back(store: StorageBundle) -> None:
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    key = store.resource_lock._keys.lock_counter()  # type: ignore[attr-defined]
+    in_the_year_2100 = 4102444800000000
+    driver._execute_command("SET", key, in_the_year_2100)
+
+    tokens = [store.resource_lock.reserve("f", {"r": 1}).fencing_token for _ in range(3)]
+
+    assert tokens == [in_the_year_2100 + number for number in (1, 2, 3)]
+
+
+def queue_dead(store: StorageBundle, count: int, *, record: str = "1:x1:w 1 - 1:r") -> None:
+    """Leave waiters of "r" that have not looked since 1970."""
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    keys: Any = store.resource_lock._keys  # type: ignore[attr-defined]
+    for number in range(count):
+        ticket = f"{number:016d}"
+        driver._execute_command("HSET", keys.lock_waiters(), ticket, record)
+        driver._execute_command("ZADD", keys.lock_queue(), 0, f"1:r:{ticket}")
+        driver._execute_command("ZADD", keys.lock_waiting(), number, ticket)
+
+
+def test_hundreds_of_dead_waiters_are_passed_over_at_once(store: StorageBundle) -> None:
+    queue_dead(store, 250)
+
+    store.resource_lock.reserve("f", {"r": 1})
+
+    assert tickets(store) == 0
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    keys: Any = store.resource_lock._keys  # type: ignore[attr-defined]
+    assert driver._execute_command("EXISTS", keys.lock_waiters(), keys.lock_queue()) == 0
+
+
+@pytest.mark.parametrize("record", ["", "x", "1:x", "1:x1:w 1 1:r", "1:x1:w 1 - 2:r", "9:x1:w"])
+def test_a_garbled_waiter_is_a_corrupt_record_that_is_named(
+    store: StorageBundle, namespace: str, record: str
+) -> None:
+    queue_dead(store, 1, record=record)
+
+    with pytest.raises(CorruptRecordError) as caught:
+        store.resource_lock.reserve("f", {"r": 1})
+
+    assert caught.value.key == f"{{{namespace}:0}}:lock_waiters"
+    assert store.resource_lock.holders("r") == []
+
+
+@pytest.mark.parametrize("record", ["", "0", "0 0 ", "0 0 1 1 2:r", "0 0 1 1 1:r ", "0 0 -1 1 1:r"])
+def test_a_garbled_reservation_is_a_corrupt_record_that_is_named(
+    store: StorageBundle, namespace: str, record: str
+) -> None:
+    store.resource_lock.acquire_batch("f", {"r": 1}, 0)
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    key = f"{{{namespace}:0}}:lock_flows"
+    driver._execute_command("HSET", key, "f", record)
+
+    for operation in (
+        lambda: store.resource_lock.reserve("f", {"r": 1}),
+        lambda: store.resource_lock.release("f"),
+        lambda: store.resource_lock.holders("r"),
+    ):
+        with pytest.raises(CorruptRecordError) as caught:
+            operation()
+        assert caught.value.key == key
+    assert driver._execute_command("HGET", key, "f") == record.encode()
+
+
+def test_a_garbled_counter_gives_no_token(store: StorageBundle, namespace: str) -> None:
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    key = f"{{{namespace}:0}}:lock_counter"
+    driver._execute_command("SET", key, "nan")
+
+    with pytest.raises(CorruptRecordError) as caught:
+        store.resource_lock.reserve("f", {"r": 1})
+
+    assert caught.value.key == key
+    assert store.resource_lock.holders("r") == []
+
+
+SINGLE_SERVERS = [name for name in SERVERS if name != "cluster"]
+
+
+@pytest.fixture(params=SINGLE_SERVERS)
+def proxy(request: pytest.FixtureRequest, servers: Any) -> Iterator[FaultProxy]:
+    """A proxy before each real server."""
+    with fault_proxy(servers.url(request.param)) as running:
+        yield running
+
+
+def test_a_change_whose_reply_is_lost_is_made_once(proxy: FaultProxy, namespace: str) -> None:
+    def lose_the_next_reply() -> None:
+        proxy.lose_replies(1, to=b"EVALSHA")
+
+    with open_storage(proxy.url, namespace=namespace, timeout_sec=3) as bundle:
+        locks = bundle.resource_lock
+        with pytest.raises(LeaseLostError):
+            locks.release("f", fencing_token=1)  # loads the script
+        lose_the_next_reply()
+        reservation = locks.reserve("f", {"r": 5}, lease_sec=60)
+        lose_the_next_reply()
+        end = reservation.renew(600)
+        lose_the_next_reply()
+        reservation.settle({"r": 2})
+
+        [holder] = locks.holders("r")
+        assert (holder.amount, holder.until) == (2, end)
+        assert holder.fencing_token == reservation.fencing_token
+        lose_the_next_reply()
+        reservation.release()  # applied twice, the second would find the reservation gone
+        assert locks.holders("r") == []
+
+
+def test_a_wake_up_that_is_lost_costs_a_second_at_most(proxy: FaultProxy, namespace: str) -> None:
+    with (
+        open_storage(proxy.url, namespace=namespace, timeout_sec=3) as bundle,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        bundle.resource_lock.set_capacity("r", 1)
+        holder = bundle.resource_lock.reserve("f", {"r": 1})
+        waiter = reserving(pool, bundle, "g")
+        proxy.lose_replies(1, to=b"BLPOP")
+        time_of_next_look = time.monotonic() + 3
+        holder.release()
+
+        waiter.result(PATIENCE_SEC).release()
+        assert time.monotonic() < time_of_next_look
+
+
+def test_a_waiters_list_goes_with_it(
+    store: StorageBundle, server_url: str, namespace: str, processes: Processes
+) -> None:
+    """Stopped, it is woken in vain: what woke it ends by itself, and it lost its place."""
+    store.resource_lock.set_capacity("r", 1)
+    holder = store.resource_lock.reserve("f", {"r": 1})
+    _, said = spawn.Pipe(duplex=False)
+    waiter = processes(reserve_and_say, server_url, namespace, "w", 60.0, said)
+    until_queued(store, 1)
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    waiters_key = store.resource_lock._keys.lock_waiters()  # type: ignore[attr-defined]
+    [record] = driver._execute_command("HVALS", waiters_key)
+    size, _, rest = record.partition(b":")
+    wake_key = rest[: int(size)].decode()
+    os.kill(waiter.pid, signal.SIGSTOP)
+    # What waits on the server ends with the client's BLPOP; from then on the list is filled.
+    wait_until(lambda: _wakes_in_vain(store, wake_key), PATIENCE_SEC)
+
+    assert 0 < driver._execute_command("PTTL", wake_key) <= 10_000
+    assert driver._execute_command("LLEN", wake_key) == 1
+    holder.release()
+
+
+def _wakes_in_vain(store: StorageBundle, wake_key: str) -> bool:
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    store.resource_lock.set_capacity("r", 2)
+    store.resource_lock.set_capacity("r", 1)
+    return bool(driver._execute_command("EXISTS", wake_key))
