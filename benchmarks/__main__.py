@@ -10,7 +10,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import against_plain, contention, machine, memory, server_time, writes
+from benchmarks import (
+    against_plain,
+    contention,
+    fleet_operations,
+    hand_over,
+    machine,
+    memory,
+    server_time,
+    writes,
+)
 from benchmarks.measure import QUICK, Sizes
 from benchmarks.report import as_markdown, show
 
@@ -20,6 +29,9 @@ SECTIONS = {
     "server-time": server_time.run,
     "memory": memory.run,
     "contention": contention.run,
+    "fleet-operations": fleet_operations.run,
+    "fleet-growth": fleet_operations.run_growth,
+    "hand-over": hand_over.run,
 }
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
-from redis.connection import AbstractConnection
-
 from benchmarks import operations, plain_commands
-from benchmarks.measure import Sizes, Variant, geometric_mean, interleaved, medians, new_ids
+from benchmarks.measure import (
+    Sizes,
+    Variant,
+    geometric_mean,
+    interleaved,
+    medians,
+    new_ids,
+    round_trips,
+)
 from benchmarks.report import Aim, Section, Table
 from benchmarks.servers import plain_client, server
 from dir_redis import StorageBundle, redis_storage
@@ -50,7 +55,7 @@ def run(sizes: Sizes) -> Section:
             took = medians(
                 interleaved(variants, rounds=sizes.rounds, ids=ids, budget_sec=sizes.budget_sec)
             )
-            trips[name] = _round_trips(ours, ids(0)[0])
+            trips[name] = round_trips(ours, ids(0)[0])
             over_plain[name] = took["ours"] / took["plain"]
             over_json[name] = took["ours"] / took.get("json", took["plain"])
             rows.append(
@@ -113,28 +118,3 @@ def _matched(
 
 def _stored_ids(_: int) -> list[str]:
     return operations.READ_IDS * 2
-
-
-def _round_trips(variant: Variant, identifier: str) -> int:
-    if variant.prepare is not None:
-        variant.prepare(identifier)
-    with _counting() as count:
-        variant.call(identifier)
-    return count()
-
-
-@contextmanager
-def _counting() -> Iterator[Callable[[], int]]:
-    """Count what redis-py's connections send."""
-    sent: list[None] = []
-    send = AbstractConnection.send_packed_command
-
-    def counting(self: Any, *args: Any, **kwargs: Any) -> Any:
-        sent.append(None)
-        return send(self, *args, **kwargs)
-
-    AbstractConnection.send_packed_command = counting  # type: ignore[method-assign]
-    try:
-        yield lambda: len(sent)
-    finally:
-        AbstractConnection.send_packed_command = send  # type: ignore[method-assign]

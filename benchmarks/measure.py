@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
+
+from redis.connection import AbstractConnection
 
 MIN_ROUNDS = 3
 
@@ -127,3 +131,29 @@ def geometric_mean(ratios: Iterable[float]) -> float:
     """The mean that suits ratios."""
     logs = [math.log(ratio) for ratio in ratios]
     return math.exp(sum(logs) / len(logs))
+
+
+def round_trips(variant: Variant, identifier: str) -> int:
+    """Count the packets that redis-py sends for one call."""
+    if variant.prepare is not None:
+        variant.prepare(identifier)
+    with _counting() as count:
+        variant.call(identifier)
+    return count()
+
+
+@contextmanager
+def _counting() -> Iterator[Callable[[], int]]:
+    """Count what redis-py's connections send."""
+    sent: list[None] = []
+    send = AbstractConnection.send_packed_command
+
+    def counting(self: Any, *args: Any, **kwargs: Any) -> Any:
+        sent.append(None)
+        return send(self, *args, **kwargs)
+
+    AbstractConnection.send_packed_command = counting  # type: ignore[method-assign]
+    try:
+        yield lambda: len(sent)
+    finally:
+        AbstractConnection.send_packed_command = send  # type: ignore[method-assign]
