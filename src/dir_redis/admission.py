@@ -15,6 +15,8 @@ from dir_redis.errors import InsufficientCapacityError, LeaseLostError, Resource
 LOOK_AGAIN_SEC = 1.0
 # A waiter that has not looked for so long is dead: its process was killed or stands still.
 DEAD_AFTER_US = 3_000_000
+# So late a waiter whose time is over may make its last look.
+_LAST_LOOK_US = 250_000
 
 
 def admit_reservation(
@@ -77,6 +79,17 @@ def next_number(last: int, now: int) -> int:
     Being at least the time, it rises also if the last one was lost.
     """
     return max(last + 1, now)
+
+
+def dead_after(left_sec: float) -> int:
+    """Microseconds after which a waiter that has not looked again counts as dead.
+
+    No longer than it would have waited: one that was killed holds nobody up beyond that.
+
+    Args:
+        left_sec: how long it goes on waiting, seconds.
+    """
+    return min(DEAD_AFTER_US, round(max(0.0, left_sec) * 1_000_000) + _LAST_LOOK_US)
 
 
 def check_kept(scale: AmountScale, used: Mapping[str, int], held: Mapping[str, int]) -> None:

@@ -134,6 +134,16 @@ class Reservation:
         """Give back what was not used; see :meth:`~dir_redis.LeaseStorage.settle`."""
         self._storage.settle(self.dfid, used, fencing_token=self.fencing_token)
 
+    def detach(self) -> None:
+        """Renew no more and release nothing when the block is left: others see to it.
+
+        For work that ends by :meth:`~dir_redis.FlowStatusStorage.close_flow`, which releases what
+        the flow holds, or that another process goes on with. ``release`` does nothing any more.
+        """
+        if self._keep_alive is not None:
+            self._keep_alive.stop()
+        self._released = True
+
     def release(self) -> None:
         """Give all of it back; further calls do nothing.
 

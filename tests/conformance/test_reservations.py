@@ -1027,6 +1027,22 @@ def test_a_with_block_that_fails_releases_and_lets_the_error_go_on(locks):
     assert locked(locks, "seats") == 0.0
 
 
+def test_a_detached_reservation_is_left_to_others(locks):
+    with locks.reserve("f", {"seats": 1}, lease_sec=LONG).keep_alive() as reservation:
+        reservation.detach()
+    reservation.release()
+
+    assert [holder.dfid for holder in locks.holders("seats")] == ["f"]
+
+
+def test_a_flow_may_be_closed_within_the_block_of_its_reservation(bundle):
+    with bundle.resource_lock.reserve("f", {"seats": 1}, lease_sec=LONG) as reservation:
+        bundle.lifecycle.close_flow("f", "CLOSED")
+        reservation.detach()
+
+    assert bundle.resource_lock.holders("seats") == []
+
+
 def test_leaving_a_with_block_whose_reservation_was_lost_raises(locks):
     with pytest.raises(LeaseLostError), locks.reserve("f", {"seats": 1}):  # noqa: PT012
         locks.release("f")

@@ -22,6 +22,7 @@ from dir_redis import (
     open_storage,
 )
 from dir_redis.embedded import ServerProcess, valkey_binary
+from dir_redis.redis.connection import connect
 from tests.conftest import SERVERS
 from tests.fault_proxy import FaultProxy, fault_proxy
 from tests.servers import free_ports, wait_until
@@ -188,6 +189,25 @@ def test_a_killed_waiter_is_passed_over_before_long(
     assert time.monotonic() - killed < 5
     assert tickets(store) == 0
     reservation.release()
+
+
+def test_a_waiter_counts_as_dead_soon_after_it_would_have_given_up(
+    store: StorageBundle, server_url: str, namespace: str, pool: ThreadPoolExecutor
+) -> None:
+    """One that was killed must not hold others up for longer than it would have waited."""
+    store.resource_lock.set_capacity("r", 1)
+    holder = store.resource_lock.reserve("f", {"r": 1})
+    waiter = pool.submit(store.resource_lock.reserve, "g", {"r": 1}, wait_sec=0.9)
+    until_queued(store, 1)
+
+    with connect(server_url, attempt_timeout_sec=5).client as raw:
+        queue = f"{{{namespace}:0}}:lock_waiting"
+        [(_, dead_at)] = raw.zrange(queue, 0, -1, withscores=True)
+        seconds, microseconds = raw.eval("return redis.call('TIME')", 1, queue)
+
+    assert dead_at / 1e6 - (int(seconds) + int(microseconds) / 1e6) < 0.9 + 0.3
+    holder.release()
+    waiter.result(PATIENCE_SEC)
 
 
 def test_the_lease_of_a_killed_holder_ends_and_who_waits_gets_it_at_once(

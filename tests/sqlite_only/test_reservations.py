@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dir_redis import CorruptRecordError, InsufficientCapacityError, sqlite_storage
+from dir_redis import CorruptRecordError, InsufficientCapacityError, admission, sqlite_storage
 from dir_redis.sqlite import flow_reservations, resource_lock
 
 PATIENCE_SECONDS = 30
@@ -130,7 +130,7 @@ def test_tokens_rise_if_the_clock_stands_still_or_is_set_back(store, monkeypatch
 
 
 def test_who_waits_keeps_its_place_for_longer_than_a_dead_waiter_would(store, raw, monkeypatch):
-    monkeypatch.setattr(flow_reservations, "DEAD_AFTER_US", 300_000)
+    monkeypatch.setattr(admission, "DEAD_AFTER_US", 300_000)
     monkeypatch.setattr(resource_lock, "LOOK_AGAIN_SEC", 0.05)
     locks = store.resource_lock
     locks.set_capacity("seats", 10)

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Unpack
 
-from dir_redis.admission import DEAD_AFTER_US, exceeds_held, lease_lost, waited_longer
+from dir_redis.admission import dead_after, exceeds_held, lease_lost, waited_longer
 from dir_redis.clock import as_datetime
 from dir_redis.errors import CorruptRecordError, StorageError
 from dir_redis.fleet_protocols import LeaseStorage
@@ -165,10 +165,11 @@ class RedisResourceLockStorage(RedisStorage, LeaseStorage):
         ticket = ""
         try:
             while True:
-                time_is_over = time.monotonic() >= deadline
+                left_sec = deadline - time.monotonic()
+                here = "" if left_sec <= 0 else wake_key
                 verdict, *numbers = yield from self._changed(
                     "resource_lock_reserve",
-                    *(dfid, lease, ticket, "" if time_is_over else wake_key, DEAD_AFTER_US),
+                    *(dfid, lease, ticket, here, dead_after(left_sec)),
                     *_request(wanted, brought),
                 )
                 if verdict == "GRANTED":

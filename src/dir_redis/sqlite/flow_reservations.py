@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dir_redis.admission import DEAD_AFTER_US, lease_lost, next_number
+from dir_redis.admission import lease_lost, next_number
 from dir_redis.amounts import AmountScale
 from dir_redis.arguments import INT64_MAX
 
@@ -168,21 +168,23 @@ def check_token(connection: sqlite3.Connection, dfid: str, token: int) -> None:
         raise lease_lost(dfid, token)
 
 
-def join_queue(connection: sqlite3.Connection, resource_ids: Iterable[str], now: int) -> int:
+def join_queue(
+    connection: sqlite3.Connection, resource_ids: Iterable[str], now: int, dead_at: int
+) -> int:
     """Queue for some resources behind all who do; return the ticket."""
     ticket = _give_number(connection, now)
     connection.executemany(
         "INSERT INTO reservation_queue (resource_id, ticket, dead_at_us) VALUES (?, ?, ?)",
-        [(rid, ticket, now + DEAD_AFTER_US) for rid in resource_ids],
+        [(rid, ticket, dead_at) for rid in resource_ids],
     )
     return ticket
 
 
-def stay_in_queue(connection: sqlite3.Connection, ticket: int, now: int) -> bool:
+def stay_in_queue(connection: sqlite3.Connection, ticket: int, dead_at: int) -> bool:
     """Show that the holder of a ticket lives; False if it was dropped, having seemed dead."""
     updated = connection.execute(
         "UPDATE reservation_queue SET dead_at_us = ? WHERE ticket = ?",
-        (now + DEAD_AFTER_US, ticket),
+        (dead_at, ticket),
     )
     return updated.rowcount > 0
 

@@ -10,7 +10,13 @@ from datetime import datetime
 from decimal import Decimal
 from os import PathLike
 
-from dir_redis.admission import LOOK_AGAIN_SEC, admit_reservation, check_kept, first_overtaken
+from dir_redis.admission import (
+    LOOK_AGAIN_SEC,
+    admit_reservation,
+    check_kept,
+    dead_after,
+    first_overtaken,
+)
 from dir_redis.amounts import DEFAULT_PLACES, AmountScale, admit
 from dir_redis.arguments import checked
 from dir_redis.clock import as_datetime
@@ -127,11 +133,13 @@ class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
         ticket = None
         try:
             while True:
-                time_is_over = time.monotonic() >= deadline
+                left_sec = deadline - time.monotonic()
+                time_is_over = left_sec <= 0
                 with self._database.transaction() as connection:
                     now = self._database.clock.now()
+                    dead_at = now + dead_after(left_sec)
                     forget_the_dead(connection, now)
-                    if ticket is not None and not stay_in_queue(connection, ticket, now):
+                    if ticket is not None and not stay_in_queue(connection, ticket, dead_at):
                         ticket = None
                     view = look(connection.execute, dfid, wanted, now, before=ticket)
                     refusal = self._decide(wanted, brought, view)
@@ -143,7 +151,7 @@ class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
                         if ticket is not None:
                             leave_queue(connection, ticket)
                     elif ticket is None:
-                        ticket = join_queue(connection, wanted, now)
+                        ticket = join_queue(connection, wanted, now, dead_at)
                 if refusal is None:
                     ticket = None
                     return Reservation(
