@@ -32,7 +32,7 @@ $(READY): pyproject.toml
 		|| echo "No Redis 6.2 binary for this platform: tests on it will be skipped"
 	@touch $@
 
-demo: $(READY) ## Run a fleet of 8 agents on real prices; ARGS="--workers 4 --kill 2" and so on.
+demo: $(READY) ## Run a fleet of 8 agents on real prices; ARGS="--workers 4 --kill 0" and so on.
 	@$(BIN)/python -m examples.fleet $(ARGS)
 
 test: $(READY) ## Run all tests, on real servers too; ARGS="-k saga" and so on.

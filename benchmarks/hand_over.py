@@ -31,7 +31,8 @@ does: `acquire_batch`, and when it is refused sleep 50 ms. *Bare* is one list as
 redis-py clients (`BLPOP`, then `RPUSH`): what any such hand-over costs on this machine, without
 keeping count of anything. A hand-over counts from just before the release is sent until the next
 holder has its reservation, by the machine's monotonic clock; the waiting time is how long a call
-for the resource took.
+for the resource took. Whoever polls takes the resource again the moment it has released it, which
+makes for many hand-overs to itself and for long waits of the others.
 """
 
 Turn = tuple[float, float, float]

@@ -17,12 +17,7 @@ return once(function()
   if archived and not is_id(archived) then
     error('DIRCORRUPT 1')
   end
-  -- An id ahead of the log would let rows go that nobody has archived. The log's last entry may
-  -- have been lost in a failover, so the time counts too.
-  local time = redis.call('TIME')
-  local now = string.format('%s%03d-999999', time[1], math.floor(tonumber(time[2]) / 1000))
-  local last = redis.call('XREVRANGE', log_key, '+', '-', 'COUNT', 1)[1]
-  if is_later(id, now) and is_later(id, last and last[1] or '') then
+  if is_ahead(log_key, id) then
     return 'AHEAD'
   end
   if not archived or is_later(id, archived) then

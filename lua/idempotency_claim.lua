@@ -13,7 +13,8 @@
 -- ARGV[6] = the operation's number in its session
 -- ARGV[7] = how long the session is kept, milliseconds
 -- Reply: "NEW <token> <until>", the claim is the caller's, until in microseconds; "IN_PROGRESS <token>
--- <until> <owner>"; "DONE <result>"; "MISMATCH", the fingerprint is another, and nothing was done
+-- <until> <owner>"; "DONE <result>"; "AGAIN" to a repeated request that found it done: claim anew;
+-- "MISMATCH", the fingerprint is another, and nothing was done
 local result_key, claim_key, ended_key = KEYS[1], KEYS[2], KEYS[3]
 local owner, lease, kept_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local fingerprint = ARGV[4] == '1' and ARGV[5]
@@ -39,18 +40,18 @@ return once(function()
   if fingerprint and not first then
     redis.call('HSET', claim_key, 'fingerprint', fingerprint)
     if result and not holder then
-      -- From now on the fingerprint is kept as long as the result.
+      -- From now on the fingerprint is kept as long as the result, and the token a day at least.
       redis.call('HSET', claim_key, 'state', 'DONE')
       local left = redis.call('PTTL', result_key)
       if left == -1 then
         redis.call('PERSIST', claim_key)
       else
-        redis.call('PEXPIRE', claim_key, math.max(left, 1))
+        redis.call('PEXPIRE', claim_key, math.max(left, tonumber(kept_ms)))
       end
     end
   end
   if result then
-    return 'DONE ' .. result
+    return 'DONE ' .. result, 'AGAIN' -- which is shorter to keep
   end
   if holder and tonumber(ends) > now then
     return 'IN_PROGRESS ' .. last .. ' ' .. ends .. ' ' .. holder

@@ -8,7 +8,8 @@
 -- ARGV[1] = token
 -- ARGV[2] = result, JSON
 -- ARGV[3] = how long the result is kept, milliseconds; "" for ever
--- ARGV[4] = how long the claim is kept if neither the result nor a fingerprint says so, milliseconds
+-- ARGV[4] = how long the claim is kept if neither the result nor a fingerprint stays longer,
+-- milliseconds
 -- ARGV[5] = how long the wake-up is kept, milliseconds
 -- ARGV[6] = the operation's number in its session
 -- ARGV[7] = how long the session is kept, milliseconds
@@ -31,7 +32,7 @@ return once(function()
   redis.call('HSET', claim_key, 'state', 'DONE')
   if ttl_ms ~= '' then
     redis.call('SET', result_key, result, 'PX', ttl_ms)
-    redis.call('PEXPIRE', claim_key, ttl_ms)
+    redis.call('PEXPIRE', claim_key, math.max(tonumber(ttl_ms), tonumber(kept_ms)))
   else
     redis.call('SET', result_key, result)
     if fingerprint then

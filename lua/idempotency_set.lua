@@ -16,8 +16,12 @@ local result, kept_ms, woken_ms = ARGV[1], ARGV[2], ARGV[3]
 
 return once(function()
   redis.call('XLEN', ended_key) -- a key of another type fails here, before anything is written
-  local owner, fingerprint, token =
-    unpack(redis.call('HMGET', claim_key, 'owner', 'fingerprint', 'token'))
+  local owner, fingerprint, token, state =
+    unpack(redis.call('HMGET', claim_key, 'owner', 'fingerprint', 'token', 'state'))
+  if fingerprint and state == 'DONE' and redis.call('EXISTS', result_key) == 0 then
+    fingerprint = false -- it went with the result
+    redis.call('HDEL', claim_key, 'fingerprint')
+  end
   if token or fingerprint then
     redis.call('HDEL', claim_key, 'owner', 'until')
     redis.call('HSET', claim_key, 'state', 'DONE')

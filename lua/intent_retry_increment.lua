@@ -10,15 +10,23 @@
 local count_key = KEYS[1]
 local largest = ARGV[1]
 
+-- Whether INCR takes it: a whole number as it writes one, no larger than the largest.
+local function is_count(text)
+  local digits = string.match(text, '^%-?([1-9]%d*)$')
+  if not digits then
+    return text == '0'
+  end
+  return #digits < #largest or (#digits == #largest and digits <= largest)
+end
+
 return once(function()
   local count = redis.call('GET', count_key)
   if count == largest then
     return count
   end
-  -- INCR is exact where Lua's doubles are not, and changes nothing that is no integer.
-  local counted = redis.pcall('INCR', count_key)
-  if type(counted) == 'table' then
+  if count and not is_count(count) then
     error('DIRCORRUPT 1')
   end
+  redis.call('INCR', count_key) -- exact where Lua's doubles are not
   return redis.call('GET', count_key)
 end)

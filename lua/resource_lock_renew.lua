@@ -26,7 +26,9 @@ return once(function()
   local now = server_time()
   local touched, more = sweep(locks, now)
   local flow = read_flow(locks, dfid)
-  local held = not more and has_token(flow, token)
+  -- One that ran out is still here only if the sweep could not release it, something being corrupt.
+  local over = flow.ends ~= '0' and tonumber(flow.ends) <= now
+  local held = not more and not over and has_token(flow, token)
   if held then
     flow.ends = as_digits(now + lease)
     redis.call('ZADD', locks[LEASES], flow.ends, dfid)

@@ -1,5 +1,9 @@
 -- Changing reservations: all is read and checked first, and then written.
+--
+-- So much is swept up at once: this many leases and waiters, and of them only as many as have this
+-- many resources together, but at least one.
 local SWEPT_AT_ONCE = 100
+local RESOURCES_AT_ONCE = 1000
 
 -- Fails on a key of another type, before anything is written.
 local function check_locks(locks)
@@ -14,34 +18,38 @@ local function check_locks(locks)
   redis.call('STRLEN', locks[COUNTER])
 end
 
--- What there is to write when flows are released; release() writes it, and then wake() is due for
--- its resource ids.
-local function plan_release(locks, dfids)
-  local texts = read_fields(locks[FLOWS], dfids, 1, #dfids)
-  local plan = { dfids = dfids, leased = {}, ids = {}, members = {} }
-  plan.set_totals, plan.drop_totals = {}, {}
-  local high, low = {}, {}
-  for position, dfid in ipairs(dfids) do
-    local flow = parse_flow(texts[position], locks.before + FLOWS)
-    if flow.ends ~= '0' then
-      plan.leased[#plan.leased + 1] = dfid
-    end
-    for _, resource_id in ipairs(flow.ids) do
-      if not high[resource_id] then
-        plan.ids[#plan.ids + 1] = resource_id
-        high[resource_id], low[resource_id] = 0, 0
-      end
-      high[resource_id], low[resource_id] =
-        plus(high[resource_id], low[resource_id], split(flow.units[resource_id]))
-      plan.members[#plan.members + 1] = member_of(resource_id, dfid)
-    end
+-- What there is to write when flows are released, as yet of no flow. release() writes it, and then
+-- wake() is due for its resource ids.
+local function empty_plan()
+  return { dfids = {}, leased = {}, ids = {}, members = {}, rests = {} }
+end
+
+-- Adds a flow to a plan. It only computes: it raises if the totals are corrupt, and then the plan
+-- is as before.
+local function plan_flow(locks, plan, dfid, flow, totals)
+  local rests = {}
+  for i, resource_id in ipairs(flow.ids) do
+    local total = plan.rests[resource_id] or totals[i]
+    rests[i] = join(without(total, locks.before + TOTALS, split(flow.units[resource_id])))
   end
-  local totals = read_fields(locks[TOTALS], plan.ids, 1, #plan.ids)
-  for i, resource_id in ipairs(plan.ids) do
-    local rest = join(
-      without(totals[i], locks.before + TOTALS, high[resource_id], low[resource_id])
-    )
-    note_amount(plan.set_totals, plan.drop_totals, resource_id, rest)
+  plan.dfids[#plan.dfids + 1] = dfid
+  if flow.ends ~= '0' then
+    plan.leased[#plan.leased + 1] = dfid
+  end
+  for i, resource_id in ipairs(flow.ids) do
+    if not plan.rests[resource_id] then
+      plan.ids[#plan.ids + 1] = resource_id
+    end
+    plan.rests[resource_id] = rests[i]
+    plan.members[#plan.members + 1] = member_of(resource_id, dfid)
+  end
+end
+
+local function plan_release(locks, dfids)
+  local plan = empty_plan()
+  for _, dfid in ipairs(dfids) do
+    local flow = read_flow(locks, dfid)
+    plan_flow(locks, plan, dfid, flow, read_fields(locks[TOTALS], flow.ids, 1, #flow.ids))
   end
   return plan
 end
@@ -49,11 +57,15 @@ end
 -- A server that is out of memory looks at a script's first write: one that frees is let through. It
 -- is also the first to touch the holders: should they be of another type, nothing was written.
 local function release(locks, plan)
+  local set_totals, drop_totals = {}, {}
+  for _, resource_id in ipairs(plan.ids) do
+    note_amount(set_totals, drop_totals, resource_id, plan.rests[resource_id])
+  end
   write_fields('ZREM', locks[HOLDERS], plan.members)
   write_fields('HDEL', locks[FLOWS], plan.dfids)
   write_fields('ZREM', locks[LEASES], plan.leased)
-  write_fields('HDEL', locks[TOTALS], plan.drop_totals)
-  write_fields('HSET', locks[TOTALS], plan.set_totals)
+  write_fields('HDEL', locks[TOTALS], drop_totals)
+  write_fields('HSET', locks[TOTALS], set_totals)
 end
 
 -- Sets what a flow holds of some resources; returns those of which that is less than before.
@@ -87,36 +99,71 @@ local function hold(locks, dfid, flow, ids, units, new_totals, now)
   return lowered
 end
 
--- Ends leases that ran out and drops waiters that have not looked for long, so many at once, but
--- not the one that is here. Returns the resources of all of them, and whether there may be more.
+-- Ends leases that ran out and drops waiters that are dead, so many at once, but not the one that
+-- is here. Returns the resources of all of them, and whether there may be more.
+--
+-- Of what is corrupt only the lease or the place in the queue ends: the record stays for whoever
+-- looks, and what it holds stays counted. Nobody else is to suffer from it.
 --
 -- Every script begins with it: it checks the types of the leases and, where anybody waits, of all.
 local function sweep(locks, now, own_ticket)
-  local moment = as_digits(now)
   local dfids =
-    redis.call('ZRANGEBYSCORE', locks[LEASES], '-inf', moment, 'LIMIT', 0, SWEPT_AT_ONCE)
+    redis.call('ZRANGEBYSCORE', locks[LEASES], '-inf', as_digits(now), 'LIMIT', 0, SWEPT_AT_ONCE)
   locks.crowded = redis.call('ZCARD', locks[WAITING]) > 0
   if #dfids == 0 and not locks.crowded then
     return {}, false
   end
   check_locks(locks)
-  local tickets =
-    redis.call('ZRANGEBYSCORE', locks[WAITING], '-inf', moment, 'LIMIT', 0, SWEPT_AT_ONCE)
-  local dead = {}
+  local tickets, more = find_dead(locks, now, own_ticket, SWEPT_AT_ONCE)
+  more = more or #dfids == SWEPT_AT_ONCE
+
+  local left, taken = RESOURCES_AT_ONCE, 0
+  local function take(size)
+    if taken > 0 and size > left then
+      more = true
+      return false
+    end
+    left, taken = left - size, taken + 1
+    return true
+  end
+  local plan, ended = empty_plan(), {}
+  for _, dfid in ipairs(dfids) do
+    local text = redis.call('HGET', locks[FLOWS], dfid)
+    local readable, flow = pcall(parse_flow, text, locks.before + FLOWS)
+    if not take(readable and #flow.ids or 0) then
+      break
+    end
+    if readable then
+      local totals = read_fields(locks[TOTALS], flow.ids, 1, #flow.ids)
+      pcall(plan_flow, locks, plan, dfid, flow, totals)
+    end
+    ended[#ended + 1] = dfid
+  end
+  local dead, garbled = {}, {}
   for _, ticket in ipairs(tickets) do
-    if ticket ~= own_ticket then
-      dead[ticket] = read_waiter(locks, ticket)
+    local text = redis.call('HGET', locks[WAITERS], ticket)
+    local readable, waiter = pcall(parse_waiter, text, locks.before + WAITERS)
+    if not take(readable and #waiter.ids or 0) then
+      break
+    end
+    if readable then
+      dead[ticket] = waiter
+    else
+      garbled[#garbled + 1] = ticket
     end
   end
-  local plan = plan_release(locks, dfids)
+  local members, touched = places_of(locks, garbled)
+
+  plan.leased = ended -- also a flow that lost its record, or whose record is corrupt
   release(locks, plan)
-  write_fields('ZREM', locks[LEASES], dfids) -- also of a flow that lost its record
-  local touched = plan.ids
+  append(touched, plan.ids)
   for ticket, waiter in pairs(dead) do
     leave_queue_of(locks, ticket, waiter)
     append(touched, waiter.ids)
   end
-  return touched, #dfids == SWEPT_AT_ONCE or #tickets == SWEPT_AT_ONCE
+  write_fields('ZREM', locks[WAITING], garbled)
+  write_fields('ZREM', locks[QUEUE], members)
+  return touched, more
 end
 
 -- The next token or ticket: it rises also if the last one was lost, being at least the time.

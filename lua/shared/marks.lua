@@ -1,5 +1,8 @@
 -- The claim on a dirty flow, in a hash by dfid: "<epoch> <until> <owner>", moments in microseconds.
 --
+-- A flow lies in one of two sorted sets: sagas_due if it can be claimed, by when it began to wait, or
+-- sagas_claimed by the end of its claim's lease. A live lease is so never in the way of who waits.
+--
 -- A claim that was given back, or that a newer mark has ended, is kept as "<epoch> 0 ", so that the
 -- next epoch is larger.
 

@@ -5,7 +5,10 @@
 -- first reply, and one that arrives late, after its successor, is refused. Whatever the write
 -- refuses by error is not kept.
 --
--- apply: a function that does the write and returns its reply, a string.
+-- apply: a function that does the write and returns its reply, a string; and, if that may be long, a
+-- short one that is kept in its place and that a request sent again gets. It has to tell the client
+-- enough to go on, such as 'AGAIN': ask anew, with a new number. Only a reply whose write may be done
+-- twice can be replaced so.
 local function once(apply)
   local session_key = KEYS[#KEYS]
   local number = ARGV[#ARGV - 1]
@@ -23,7 +26,7 @@ local function once(apply)
       error('DIRLATE')
     end
   end
-  local reply = apply()
-  redis.call('SET', session_key, number .. ' ' .. reply, 'PX', keep_ms)
+  local reply, kept = apply()
+  redis.call('SET', session_key, number .. ' ' .. (kept or reply), 'PX', keep_ms)
   return reply
 end

@@ -9,6 +9,13 @@
 -- fail, the waiter looks again within a second all the same.
 local LOOK_AGAIN_US = 1000000
 local WAKE_KEPT_MS = 10000
+-- A waiter that looks counts as dead 3 s later at most. If one is to live for much longer than that,
+-- the server's clock went back since it looked; a living one queues anew when it looks again.
+local LATEST_DEATH_US = 3000000 + LOOK_AGAIN_US
+-- So many waiters are judged at once, until they have so many resources together; the others look
+-- again by themselves within a second.
+local JUDGED_AT_ONCE = 32
+local RESOURCES_JUDGED_AT_ONCE = 2000
 
 local function store_waiter(locks, ticket, wake_key, dfid, request)
   local parts = { with_length(wake_key) .. with_length(dfid) }
@@ -23,15 +30,15 @@ local function store_waiter(locks, ticket, wake_key, dfid, request)
   write_fields('ZADD', locks[QUEUE], members)
 end
 
--- The request of a waiter, with its dfid and its wake key.
-local function read_waiter(locks, ticket)
-  local text = redis.call('HGET', locks[WAITERS], ticket) or ''
+-- The request of a waiter, with its dfid and its wake key, as it was read from KEYS[position].
+local function parse_waiter(text, position)
+  text = text or ''
   local waiter = { ids = {}, units = {}, brought = {} }
   local last = 0
   local function take(pattern)
     local _, head, length, units, brought = string.find(text, pattern, last + 1)
     if not head or head + length > #text then
-      error('DIRCORRUPT ' .. locks.before + WAITERS)
+      error('DIRCORRUPT ' .. position)
     end
     last = head + length
     return string.sub(text, head + 1, last), units, brought
@@ -39,15 +46,58 @@ local function read_waiter(locks, ticket)
   waiter.wake_key = take('^(%d+):')
   waiter.dfid = take('^(%d+):')
   while last < #text do
-    local position = #waiter.ids + 1
+    local i = #waiter.ids + 1
     local _, _, units, brought = string.find(text, '^ (%d+) ([%d-]+) ', last + 1)
     if not units then
-      error('DIRCORRUPT ' .. locks.before + WAITERS)
+      error('DIRCORRUPT ' .. position)
     end
-    waiter.units[position], waiter.brought[position] = units, brought == '-' and '' or brought
-    waiter.ids[position] = take('^ %d+ [%d-]+ (%d+):')
+    waiter.units[i], waiter.brought[i] = units, brought == '-' and '' or brought
+    waiter.ids[i] = take('^ %d+ [%d-]+ (%d+):')
   end
   return waiter
+end
+
+local function read_waiter(locks, ticket)
+  return parse_waiter(redis.call('HGET', locks[WAITERS], ticket), locks.before + WAITERS)
+end
+
+-- The waiters that are dead, but for the one that is here, and whether there may be more.
+local function find_dead(locks, now, own_ticket, limit)
+  local dead = {}
+  if not locks.crowded then
+    return dead, false
+  end
+  local latest = '(' .. as_digits(now + LATEST_DEATH_US)
+  local overdue =
+    redis.call('ZRANGEBYSCORE', locks[WAITING], '-inf', as_digits(now), 'LIMIT', 0, limit)
+  local misdated = redis.call('ZRANGEBYSCORE', locks[WAITING], latest, '+inf', 'LIMIT', 0, limit)
+  for _, tickets in ipairs({ overdue, misdated }) do
+    for _, ticket in ipairs(tickets) do
+      if ticket ~= own_ticket then
+        dead[#dead + 1] = ticket
+      end
+    end
+  end
+  return dead, #overdue == limit or #misdated == limit
+end
+
+-- Where in the queue tickets stand whose records do not say: its members, and their resources. It
+-- looks at the whole queue.
+local function places_of(locks, tickets)
+  local members, resource_ids, wanted = {}, {}, {}
+  for _, ticket in ipairs(tickets) do
+    wanted[ticket] = true
+  end
+  local size = #tickets > 0 and redis.call('ZCARD', locks[QUEUE]) or 0
+  for first = 0, size - 1, CHUNK do
+    for _, member in ipairs(redis.call('ZRANGE', locks[QUEUE], first, first + CHUNK - 1)) do
+      if wanted[string.sub(member, -16)] then
+        members[#members + 1] = member
+        resource_ids[#resource_ids + 1] = string.match(member, '^%d+:(.*):%d+$')
+      end
+    end
+  end
+  return members, resource_ids
 end
 
 -- The first ticket for a resource, or nil.
@@ -108,6 +158,7 @@ local function is_due(locks, ticket, waiter)
 end
 
 -- Wakes a waiter who is first in line for something, if it is its turn, or if anyway is true.
+-- Returns for how many resources it waits.
 local function wake_one(locks, ticket, anyway)
   local waiter = read_waiter(locks, ticket)
   local wake_key = waiter.wake_key
@@ -115,23 +166,29 @@ local function wake_one(locks, ticket, anyway)
     redis.call('RPUSH', wake_key, '')
     redis.call('PEXPIRE', wake_key, WAKE_KEPT_MS)
   end
+  return #waiter.ids
 end
 
--- Wakes whose turn it is among those who are first in line for one of some resources; who is behind
--- is woken when that one has gone. If a lease ends before the first one looks again by itself, it
--- has to know, and is woken anyway. To be called after all else was written: it never fails.
+-- Wakes whose turn it is among those who are first in line for one of some resources, as far as it
+-- can look at once; who is behind is woken when that one has gone. If a lease ends before the first
+-- one looks again by itself, it has to know, and is woken anyway. To be called after all else was
+-- written: it never fails.
 local function wake(locks, resource_ids, now)
   if not locks.crowded or #resource_ids == 0 then
     return
   end
   local ends = next_end(locks)
   local ends_soon = ends ~= nil and ends - now < LOOK_AGAIN_US
-  local seen = {}
+  local seen, judged, resources = {}, 0, 0
   for _, resource_id in ipairs(resource_ids) do
     local ticket = first_in_line(locks, resource_id)
     if ticket and not seen[ticket] then
       seen[ticket] = true
-      pcall(wake_one, locks, ticket, ends_soon)
+      local done, size = pcall(wake_one, locks, ticket, ends_soon)
+      judged, resources = judged + 1, resources + (done and size or 0)
+      if judged >= JUDGED_AT_ONCE or resources >= RESOURCES_JUDGED_AT_ONCE then
+        return
+      end
     end
   end
 end

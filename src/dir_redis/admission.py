@@ -89,7 +89,9 @@ def dead_after(left_sec: float) -> int:
     Args:
         left_sec: how long it goes on waiting, seconds.
     """
-    return min(DEAD_AFTER_US, round(max(0.0, left_sec) * 1_000_000) + _LAST_LOOK_US)
+    longest = DEAD_AFTER_US / 1_000_000
+    left_us = round(min(max(0.0, left_sec), longest) * 1_000_000)
+    return min(DEAD_AFTER_US, left_us + _LAST_LOOK_US)
 
 
 def check_kept(scale: AmountScale, used: Mapping[str, int], held: Mapping[str, int]) -> None:

@@ -7,7 +7,6 @@ each, joined by commas. Cursors of one flow's rows are marked, since they say no
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -137,46 +136,67 @@ def not_a_cursor(argument: str, cursor: str) -> ValueError:
     return ValueError(f"{argument} is no cursor of this store: {cursor!r}")
 
 
-class NumberedRow(NamedTuple):
-    """A row, and its place in its partition of the log."""
+class FoundRow(NamedTuple):
+    """A row as its backend found it, not parsed yet, and its place in its partition of the log."""
 
     partition: int
     place: str
-    row: dict[str, Any]
+    stored: Any
+
+
+ReadPage = Callable[[], Sequence[FoundRow]]
 
 
 class PagedEvents(EventIterator):
     """Rows one by one, from pages that are read when they are needed.
 
+    No row is passed over: one that cannot be parsed raises its error at every step, and after an
+    error or an interrupt pages are read from behind the latest row returned.
+
     Args:
-        read_page: returns the next rows; none at the end. May fail, and is then asked again at
-            the next step.
+        pages_after: given a place in each partition, returns what reads the pages behind them, one
+            at each call; an empty one is the end.
+        parse: makes a row of one found.
         places: where each partition is read from.
         of_flow: whether the rows are those of one flow.
     """
 
     def __init__(
         self,
-        read_page: Callable[[], Sequence[NumberedRow]],
+        pages_after: Callable[[Sequence[str]], ReadPage],
+        parse: Callable[[FoundRow], dict[str, Any]],
         places: Sequence[str],
         *,
         of_flow: bool = False,
     ) -> None:
-        self._read_page = read_page
+        self._pages_after = pages_after
+        self._parse = parse
         self._places = list(places)
         self._mark = _FLOW_MARK if of_flow else ""
-        self._page: deque[NumberedRow] = deque()
+        self._read_page: ReadPage | None = None
+        self._page: Sequence[FoundRow] = ()
+        self._returned = 0  # of the page
         self._ended = False
 
     def __next__(self) -> dict[str, Any]:
-        if not self._page and not self._ended:
-            self._page.extend(self._read_page())
-            self._ended = not self._page
+        if self._returned == len(self._page) and not self._ended:
+            self._turn_page()
         if self._ended:
             raise StopIteration
-        partition, place, row = self._page.popleft()
-        self._places[partition] = place
+        found = self._page[self._returned]
+        row = self._parse(found)
+        # Nothing is called from here on, so that an interrupt finds all of it done or none.
+        self._places[found.partition] = found.place
+        self._returned += 1
         return row
+
+    def _turn_page(self) -> None:
+        read_page = self._read_page or self._pages_after(self._places)
+        # A reader may be ahead of a page that never got here: then another one takes over.
+        self._read_page = None
+        page = read_page()
+        self._page, self._returned, self._ended = page, 0, not page
+        self._read_page = read_page
 
     @property
     def cursor(self) -> str:
@@ -191,31 +211,42 @@ def join_places(places: Sequence[str], mark: str = "") -> str:
     return mark + ",".join(place or BEGINNING for place in places)
 
 
-class NumberedPages:
-    """Pages of a log in one piece.
+def numbered_events(
+    rows_after: Callable[[int], Sequence[tuple[int, Any]]],
+    parse: Callable[[Any], dict[str, Any]],
+    after: int,
+    *,
+    of_flow: bool = False,
+) -> PagedEvents:
+    """Return an iterator over the pages of a log in one piece.
 
     Args:
-        rows_after: returns the rows after a number, with their numbers.
+        rows_after: returns the rows after a number as they are stored, with their numbers.
+        parse: makes a row of a stored one.
         after: the number to begin after.
+        of_flow: whether the rows are those of one flow.
     """
+    return PagedEvents(
+        lambda places: _NumberedPages(rows_after, int(places[0] or 0)).read,
+        lambda found: parse(found.stored),
+        [str(after) if after else ""],
+        of_flow=of_flow,
+    )
 
-    def __init__(
-        self, rows_after: Callable[[int], Sequence[tuple[int, dict[str, Any]]]], after: int
-    ) -> None:
+
+class _NumberedPages:
+    """Pages of a log in one piece."""
+
+    def __init__(self, rows_after: Callable[[int], Sequence[tuple[int, Any]]], after: int) -> None:
         self._rows_after = rows_after
         self._after = after
 
-    def read(self) -> list[NumberedRow]:
+    def read(self) -> list[FoundRow]:
         """Return the next page."""
         rows = self._rows_after(self._after)
         if rows:
             self._after = rows[-1][0]
-        return [NumberedRow(0, str(number), row) for number, row in rows]
-
-    def events(self, *, of_flow: bool = False) -> PagedEvents:
-        """Return an iterator over all pages."""
-        place = str(self._after) if self._after else ""
-        return PagedEvents(self.read, [place], of_flow=of_flow)
+        return [FoundRow(0, str(number), stored) for number, stored in rows]
 
 
 def check_limits(older_than_sec: float | None, max_rows: int | None) -> None:

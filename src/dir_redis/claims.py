@@ -16,7 +16,8 @@ from dir_redis.errors import FingerprintMismatchError, LeaseLostError
 from dir_redis.run_once import Claim, ClaimState
 
 # A claim is remembered for a day after its end, or after its lease ran out, so that tokens go on
-# rising under a clock that is set back; one with a fingerprint as long as the result it led to.
+# rising under a clock that is set back; one that led to a result at least as long as that, for the
+# fingerprint, which goes with it.
 ENDED_KEPT_SEC = 86_400
 _ENDED_KEPT_US = ENDED_KEPT_SEC * 1_000_000
 
@@ -87,11 +88,12 @@ class KeyRecord:
         return min(ends, default=None)
 
     def forget(self, now: int) -> None:
-        """Drop what has gone by now; with a result goes the claim that led to it."""
+        """Drop what has gone by now; with a result goes its fingerprint, but not yet the token."""
         if self.result_until_us is not None and self.result_until_us <= now:
             self.result = self.result_until_us = None
-        without_result = self.completed and self.result is None
-        if without_result or (self.forget_us is not None and self.forget_us <= now):
+        if self.completed and self.result is None:
+            self.fingerprint = None
+        if self.forget_us is not None and self.forget_us <= now:
             self.token = self.owner = self.fingerprint = self.forget_us = None
             self.until_us = 0
             self.completed = False
@@ -121,6 +123,7 @@ class KeyRecord:
             return self.look(now)
         self.token = max((self.token or 0) + 1, now)
         self.owner = owner
+        self.completed = False
         self._lease(lease_us, now)
         return self._as_claim(ClaimState.NEW)
 
@@ -187,10 +190,10 @@ class KeyRecord:
         self.owner = None
         self.until_us = 0
         self.completed = True
-        if self.result_until_us is not None or self.fingerprint is not None:
-            self.forget_us = self.result_until_us
+        if self.result_until_us is None and self.fingerprint is not None:
+            self.forget_us = None
         else:
-            self.forget_us = now + _ENDED_KEPT_US
+            self.forget_us = max(now + _ENDED_KEPT_US, self.result_until_us or 0)
 
     def _as_claim(self, state: ClaimState) -> Claim:
         return Claim(

@@ -18,16 +18,23 @@ _SINCE = re.compile(
 
 
 class MonotonicClock:
-    """The host's UTC clock, never running backwards within the process."""
+    """The host's UTC clock, never running backwards nor standing still within the process.
+
+    When the host's clock is set back, it goes on from where it was, at the pace of the monotonic
+    clock, so that a lease lasts as long as it should.
+    """
 
     def __init__(self) -> None:
         self._last = 0
+        self._last_tick = time.monotonic_ns()
         self._lock = threading.Lock()
 
     def now(self) -> int:
         """Return the moment in microseconds; never less than what it returned before."""
         with self._lock:
-            self._last = max(self._last, time.time_ns() // 1000)
+            passed = (time.monotonic_ns() - self._last_tick) // 1000
+            self._last_tick += passed * 1000
+            self._last = max(self._last + passed, time.time_ns() // 1000)
             return self._last
 
 

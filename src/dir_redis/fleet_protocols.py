@@ -253,9 +253,9 @@ class RunOnceStorage(IdempotencyStorage, Protocol):
 
         If the step raises, or its result cannot be stored as JSON, its claim is abandoned and the
         error goes on to the caller. If this process dies, another caller runs the step after
-        lease_sec. A store that cannot be reached is asked to keep the result as long as the lease
-        lasts. What the step does outside the
-        store should carry ``claim.token``, so that a host that was cut off can be refused there.
+        lease_sec. A store that cannot be reached, or does not take the result for now, is asked
+        again as long as the lease lasts. What the step does outside the store should carry
+        ``claim.token``, so that a host that was cut off can be refused there.
 
         Args:
             key: the idempotency key.
@@ -701,7 +701,8 @@ class FlowStatusStorage(LifecycleStorage, Protocol):
         In one atomic step where all of it lies in one place (memory, SQLite, Redis with one
         partition), else in two: first the flow's own records, then its reservations. Calling
         again after a cut finishes what is missing and writes nothing twice. What other stores keep
-        of the flow, in a bundle of several, is left to the caller, and so is its saga mark.
+        of the flow, in a bundle of several, is left to the caller, and so is its saga mark. A
+        ``reserve`` of the flow that still waits elsewhere goes on, and may be granted later.
 
         Args:
             dfid: the flow.

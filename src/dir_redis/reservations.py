@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -11,8 +13,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from dir_redis.arguments import duration
-from dir_redis.errors import LeaseLostError
+from dir_redis.errors import LeaseLostError, StorageError, StorageUnavailableError
 from dir_redis.keep_alive import KeepAlive
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from dir_redis.fleet_protocols import LeaseStorage
@@ -58,10 +62,15 @@ class Reservation:
         fencing_token: int,
         expires_at: datetime | None,
         lease_sec: float | None,
+        *,
+        leased_at: float,
     ) -> None:
         self._storage = storage
         self._lease_sec = lease_sec
-        self._leased_at = time.monotonic()
+        # Before the grant by this process's clock: the lease may have begun that early.
+        self._leased_at = leased_at
+        self._pid = os.getpid()
+        self._release_may_have_happened = False
         self._keep_alive: KeepAlive | None = None
         self._released = False
         self.dfid = dfid
@@ -101,7 +110,7 @@ class Reservation:
     def keep_alive(self, *, on_lost: Callable[[], object] | None = None) -> Reservation:
         """Renew the lease at every third of it, on a thread, until it is released or lost.
 
-        Further calls do nothing.
+        Further calls, and calls after the release, do nothing.
 
         Args:
             on_lost: called once, on that thread, when the lease is lost.
@@ -114,7 +123,7 @@ class Reservation:
         """
         if self._lease_sec is None:
             raise ValueError("the reservation has no lease to keep alive; reserve with lease_sec")
-        if self._keep_alive is None:
+        if self._keep_alive is None and not self._released:
             self._keep_alive = KeepAlive(
                 partial(self._renew, self._lease_sec),
                 self._lease_sec,
@@ -154,7 +163,14 @@ class Reservation:
             return
         if self._keep_alive is not None:
             self._keep_alive.stop()
-        self._storage.release(self.dfid, fencing_token=self.fencing_token)
+        try:
+            self._storage.release(self.dfid, fencing_token=self.fencing_token)
+        except StorageUnavailableError as error:
+            self._release_may_have_happened |= error.outcome_unknown
+            raise
+        except LeaseLostError:
+            if not self._release_may_have_happened:
+                raise
         self._released = True
 
     def __enter__(self) -> Reservation:
@@ -166,11 +182,14 @@ class Reservation:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if os.getpid() != self._pid:
+            return  # a forked child: the reservation is its parent's
         try:
             self.release()
-        except LeaseLostError:
+        except StorageError as failure:
             if error is None:
                 raise
+            logger.warning("after an error the reservation of %r stayed: %s", self.dfid, failure)
 
     def _renew(self, lease_sec: float) -> datetime:
         self.expires_at = self._storage.renew(self.dfid, self.fencing_token, lease_sec)

@@ -8,16 +8,17 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from dir_redis.errors import (
+    CorruptRecordError,
     LeaseLostError,
     StepInProgressError,
     StorageError,
-    StorageUnavailableError,
 )
 from dir_redis.keep_alive import KeepAlive
 
@@ -117,8 +118,10 @@ def _run(
                 raise
 
     record = f"claim of {claim.key!r}"
-    with KeepAlive(renew, lease_sec, record=record, leased_at=leased_at) as kept:
+    keep_alive = KeepAlive(renew, lease_sec, record=record, leased_at=leased_at)
+    with ExitStack() as running:
         try:
+            kept = running.enter_context(keep_alive)  # fails if there can be no more threads
             result = func(claim)
         except BaseException:
             _abandon_quietly(storage, claim)
@@ -131,12 +134,14 @@ def _run(
 def _complete(
     storage: RunOnceStorage, claim: Claim, result: Any, ttl_sec: float | None, kept: KeepAlive
 ) -> Any:
-    """Store a result. While the lease lasts an unreachable store is asked again: giving up would
-    have the step run twice."""
+    """Store a result. While the lease lasts a store that cannot take it is asked again, whether it
+    is away, refuses or is busy: giving up would have the step run twice."""
     while True:
         try:
             return storage.complete(claim, result, ttl_sec=ttl_sec)
-        except StorageUnavailableError as error:
+        except (LeaseLostError, CorruptRecordError):  # which no other attempt changes
+            raise
+        except StorageError as error:
             if kept.lost:
                 raise
             logger.warning("the result of %r is not stored yet: %s", claim.key, error)

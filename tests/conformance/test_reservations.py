@@ -20,6 +20,7 @@ from dir_redis import (
     LeaseStorage,
     Reservation,
     ResourceContentionError,
+    StorageUnavailableError,
 )
 
 # Leases: one that is waited out, one in which a busy machine still makes a few calls, one for ever.
@@ -1123,3 +1124,52 @@ def test_a_reservation_shows_what_it_is(locks):
         f"Reservation(dfid='f', resources={{'a': {reservation.resources['a']!r}}}, "
         f"fencing_token={reservation.fencing_token}, expires_at=None)"
     )
+
+
+def test_what_was_told_is_forgotten_by_an_acquire_or_release_not_by_the_end_of_the_flow(bundle):
+    locks = bundle.resource_lock
+    assert locks.get_locked_amount("seats", "f") == 0.0
+    bundle.lifecycle.close_flow("f", "CLOSED")
+    locks.acquire_batch("g", {"seats": 1}, 1)
+
+    assert locks.acquire_batch("f", {"seats": 1}, 1) is False
+
+
+def test_a_wait_may_be_as_long_as_a_float_can_say(locks):
+    assert locks.reserve("f", {"seats": 1}, wait_sec=1e303).resources == {"seats": 1}
+
+
+def test_a_release_of_unknown_outcome_may_be_called_again(locks, monkeypatch):
+    reservation = locks.reserve("f", {"seats": 1})
+    release = locks.release
+
+    def release_and_lose_the_reply(*arguments, **named):
+        release(*arguments, **named)
+        raise StorageUnavailableError("no reply", outcome_unknown=True)
+
+    monkeypatch.setattr(locks, "release", release_and_lose_the_reply)
+    with pytest.raises(StorageUnavailableError):
+        reservation.release()
+    monkeypatch.undo()
+
+    reservation.release()
+    assert locks.holders("seats") == []
+
+
+def test_a_release_that_fails_does_not_hide_the_error_of_the_block(locks, monkeypatch):
+    def unavailable(*_, **__):
+        raise StorageUnavailableError("no answer", outcome_unknown=False)
+
+    def fail_in_the_block():
+        with locks.reserve("f", {"seats": 1}):
+            monkeypatch.setattr(locks, "release", unavailable)
+            raise KeyError("of the block")
+
+    with pytest.raises(KeyError, match="of the block"):
+        fail_in_the_block()
+
+
+def test_a_forked_child_that_leaves_the_block_releases_nothing(locks):
+    with locks.reserve("f", {"seats": 1}, lease_sec=LONG) as reservation:
+        reservation._pid += 1  # as a child sees it
+    assert [holder.dfid for holder in locks.holders("seats")] == ["f"]

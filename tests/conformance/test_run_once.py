@@ -12,13 +12,17 @@ import pytest
 from dir_redis import (
     Claim,
     ClaimState,
+    CorruptRecordError,
     FingerprintMismatchError,
     LeaseLostError,
+    ResourceContentionError,
     RunOnceStorage,
     StepInProgressError,
+    StorageRefusedError,
     StorageUnavailableError,
     dumps_json_dict,
 )
+from dir_redis.claims import ENDED_KEPT_SEC, KeyRecord
 from dir_redis.run_once import run_once
 
 NEW, IN_PROGRESS, DONE = ClaimState.NEW, ClaimState.IN_PROGRESS, ClaimState.DONE
@@ -278,6 +282,52 @@ def test_set_makes_a_result_stay_that_had_a_ttl(idempotency):
 
     assert idempotency.get("k") == {"for": "ever"}
     assert claim(idempotency).state is DONE
+
+
+def gone(idempotency, **named):
+    """Complete a key with a result that does not last, and return its claim once it has gone."""
+    claimed = claim(idempotency, **named)
+    idempotency.complete(claimed, 1, ttl_sec=0.01)
+    until = time.monotonic() + PATIENCE_SEC
+    while idempotency.get("k") is not None:
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    return claimed
+
+
+def test_the_claim_of_a_result_that_has_gone_is_over(idempotency):
+    first = gone(idempotency)
+
+    assert refused(lambda: idempotency.abandon(first), first)
+    assert refused(lambda: idempotency.renew_claim(first, 60), first)
+    second = claim(idempotency)
+    idempotency.abandon(second)
+    assert claim(idempotency).token > second.token > first.token
+
+
+def test_a_result_that_is_set_after_one_has_gone_has_none_of_its_fingerprint(idempotency):
+    gone(idempotency, fingerprint="a")
+    idempotency.set("k", {"set": 1})
+
+    assert claim(idempotency, fingerprint="b").result == {"set": 1}
+    with pytest.raises(FingerprintMismatchError):
+        claim(idempotency, fingerprint="a")
+
+
+@pytest.mark.parametrize("fingerprint", [None, "a"])
+def test_the_record_of_a_key_keeps_its_token_for_a_day_whatever_the_ttl(fingerprint):
+    record = KeyRecord("k")
+    noon = 1_800_000_000_000_000
+    token = record.claim(fingerprint, 60_000_000, "me", noon).token
+    record.complete(token, "1", 1000, noon)
+
+    record.forget(noon + 1000)
+    an_hour_ago = noon - 3_600_000_000
+    assert (record.result, record.fingerprint) == (None, None)
+    assert record.claim("b", 60_000_000, "you", an_hour_ago).token == token + 1
+    record.complete(token + 1, "1", 1000, noon)
+    record.forget(noon + ENDED_KEPT_SEC * 1_000_000)
+    assert not record.has_claim
 
 
 # Together with set
@@ -657,6 +707,74 @@ def test_a_store_that_is_away_for_a_while_costs_no_result(idempotency):
 
     assert (result, ran, attempts) == ("kept", [1], ["kept"] * 3)
     assert idempotency.get("k") == "kept"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        StorageRefusedError("too few replicas are in sync", code="NOREPLICAS"),
+        StorageRefusedError("out of memory", code="OOM"),
+        ResourceContentionError("the file is busy"),
+    ],
+    ids=str,
+)
+def test_a_refusal_that_passes_costs_no_result(idempotency, refusal):
+    attempts = []
+
+    class Refusing:
+        def __getattr__(self, name):
+            return getattr(idempotency, name)
+
+        def complete(self, claimed, result, **named):
+            attempts.append(result)
+            if len(attempts) < 3:
+                raise refusal
+            return idempotency.complete(claimed, result, **named)
+
+    ran = []
+    result = run_once(
+        Refusing(), "k", lambda _: ran.append(1) or "kept",
+        fingerprint=None, lease_sec=60.0, wait_sec=0.0, ttl_sec=None, owner="me",
+    )  # fmt: skip
+
+    assert (result, ran, attempts) == ("kept", [1], ["kept"] * 3)
+    assert idempotency.get("k") == "kept"
+
+
+@pytest.mark.parametrize(
+    "error", [CorruptRecordError("k", "garbage"), LeaseLostError("claim of 'k'", 1)], ids=repr
+)
+def test_what_no_other_attempt_changes_is_told_at_once(idempotency, error):
+    attempts = []
+
+    class Spoilt:
+        def __getattr__(self, name):
+            return getattr(idempotency, name)
+
+        def complete(self, _claimed, result, **_named):
+            attempts.append(result)
+            raise error
+
+    with pytest.raises(type(error)):
+        run_once(
+            Spoilt(), "k", lambda _: 1,
+            fingerprint=None, lease_sec=60.0, wait_sec=0.0, ttl_sec=None, owner="me",
+        )  # fmt: skip
+    assert attempts == [1]
+
+
+def test_where_there_can_be_no_more_threads_the_key_is_free_at_once(idempotency, monkeypatch):
+    def no_more(_thread):
+        raise RuntimeError("can't start new thread")
+
+    ran = []
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_more)
+        with pytest.raises(RuntimeError, match="can't start"):
+            idempotency.run_once("k", ran.append)
+
+    assert ran == []
+    assert idempotency.wait("k", 0) == Claim("k", NEW)
 
 
 def test_a_store_that_stays_away_is_told_once_the_lease_is_over(idempotency):

@@ -262,6 +262,20 @@ def test_a_claim_ends_once(saga):
     assert refused(lambda: saga.clear_dirty("f", epoch=claim.epoch), "f", claim.epoch)
 
 
+def test_many_leases_that_are_over_at_once_come_free(saga):
+    flows = [f"f{n}" for n in range(210)]
+    for dfid in flows:
+        saga.mark_dirty(dfid, "pay", "{}")
+    for _ in flows:
+        saga.claim_dirty("dead", 1)
+    time.sleep(1.01)
+
+    assert sorted(eventually(lambda: saga.claim_dirty("me", 60)).dfid for _ in flows) == sorted(
+        flows
+    )
+    assert saga.claim_dirty("me", 60) is None
+
+
 @pytest.mark.parametrize("epoch", [0, 1, -1, 2**63 - 1])
 def test_an_epoch_that_was_never_given_is_refused(saga, epoch):
     saga.mark_dirty("f", "pay", "{}")

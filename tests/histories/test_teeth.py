@@ -111,7 +111,7 @@ LINES = {
     ),
     "who compensates": Line(
         *("sagas", "saga_claim"),
-        *("if tonumber(due) > now and last and ends ~= '0' then", "if false then"),
+        *("redis.call('ZREM', due_key, dfid)", ""),
     ),
     "who has compensated": Line(
         *("sagas", "saga_clear"),

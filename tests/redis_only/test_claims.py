@@ -10,11 +10,20 @@ from typing import Any
 
 import pytest
 
-from dir_redis import ClaimState, LeaseLostError, StorageBundle, open_storage
+from dir_redis import (
+    ClaimState,
+    LeaseLostError,
+    StorageBundle,
+    StorageRefusedError,
+    open_storage,
+)
+from dir_redis.embedded import valkey_binary
+from dir_redis.redis.connection import connect
 from tests.conftest import SERVERS
 from tests.fault_proxy import FaultProxy, fault_proxy
 from tests.redis_only.conftest import commands_sent
 from tests.redis_only.test_races import CONTEXT, PROCESSES, TIMEOUT_SEC, in_processes
+from tests.servers import redis62_binary, server
 
 SINGLE_SERVERS = [name for name in SERVERS if name != "cluster"]
 STEPS = 10
@@ -160,6 +169,45 @@ def test_a_result_whose_outcome_is_unknown_is_stored_by_completing_again(
         assert bundle.idempotency.run_once("k", step) == "kept"
         assert ran == [1]
         assert bundle.idempotency.get("k") == "kept"
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_claim_whose_reply_gets_lost_finds_the_result(
+    proxy: FaultProxy, namespace: str, half: bool
+) -> None:
+    with open_storage(proxy.url, namespace=namespace, timeout_sec=3) as bundle:
+        bundle.idempotency.set("k", {"paid": 1})
+        bundle.idempotency.claim("k", lease_sec=60, owner="me")
+        proxy.lose_replies(1, to=b"EVALSHA", half=half)
+        with commands_sent(bundle) as sent:
+            claim = bundle.idempotency.claim("k", lease_sec=60, owner="me")
+
+    assert claim.result == {"paid": 1}
+    # It sent the first again, and asked anew.
+    assert len({command[-2] for command in sent}) == 2
+
+
+@pytest.mark.parametrize("binary", [valkey_binary, redis62_binary])
+def test_a_count_that_the_server_refuses_for_now_is_not_corrupt(tmp_path: Any, binary: Any) -> None:
+    with (
+        server(binary(), tmp_path / "server") as running,
+        open_storage(running.url, timeout_sec=0.3) as bundle,
+        connect(running.url, attempt_timeout_sec=5).client as admin,
+    ):
+        bundle.intent_retry.increment("f")
+        for setting, code in (("maxmemory", "OOM"), ("min-replicas-to-write", "NOREPLICAS")):
+            admin.config_set(setting, "1")
+            with pytest.raises(StorageRefusedError) as caught:
+                bundle.intent_retry.increment("f")
+            assert caught.value.code == code
+            admin.config_set(setting, "0")
+        admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(StorageRefusedError) as caught:
+            bundle.intent_retry.increment("f")
+        assert caught.value.code == "READONLY"
+        admin.execute_command("REPLICAOF", "NO", "ONE")
+
+        assert bundle.intent_retry.increment("f").count == 2
 
 
 def test_a_waiter_blocks_and_does_not_poll(store: StorageBundle) -> None:

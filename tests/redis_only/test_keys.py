@@ -28,6 +28,8 @@ def test_every_key_is_pinned() -> None:
     assert keys.saga("f") == "{dir:0}:saga:f"
     assert keys.sagas_dirty("f") == "{dir:0}:sagas_dirty"
     assert keys.sagas_due("f") == "{dir:0}:sagas_due"
+    assert keys.sagas_claimed("f") == "{dir:0}:sagas_claimed"
+    assert keys.in_each_partition("sagas_counter") == ["{dir:0}:sagas_counter"]
     assert keys.sagas_marks("f") == "{dir:0}:sagas_marks"
     assert keys.sagas_claims("f") == "{dir:0}:sagas_claims"
     assert keys.lock_totals() == "{dir:0}:lock_totals"
@@ -73,6 +75,7 @@ def test_what_one_flow_touches_lies_in_one_slot() -> None:
         keys.saga("f"),
         keys.sagas_dirty("f"),
         keys.sagas_due("f"),
+        keys.sagas_claimed("f"),
         keys.sagas_marks("f"),
         keys.sagas_claims("f"),
         Keys.operation(keys.session("f"), "s"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -312,15 +313,25 @@ def test_tokens_rise_when_the_servers_clock_goes_back(store: StorageBundle) -> N
     assert tokens == [in_the_year_2100 + number for number in (1, 2, 3)]
 
 
-def queue_dead(store: StorageBundle, count: int, *, record: str = "1:x1:w 1 - 1:r") -> None:
-    """Leave waiters of "r" that have not looked since 1970."""
+def queue_up(store: StorageBundle, ticket: int, record: str, dead_at: int, *ids: str) -> None:
+    """Leave a waiter as a script does, whatever its record says."""
     driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
     keys: Any = store.resource_lock._keys  # type: ignore[attr-defined]
+    driver._execute_command("HSET", keys.lock_waiters(), f"{ticket:016d}", record)
+    for rid in ids:
+        driver._execute_command("ZADD", keys.lock_queue(), 0, f"{len(rid)}:{rid}:{ticket:016d}")
+    driver._execute_command("ZADD", keys.lock_waiting(), dead_at, f"{ticket:016d}")
+
+
+def queue_dead(store: StorageBundle, count: int, *, record: str = "1:x1:w 1 - 1:r") -> None:
+    """Leave waiters of "r" that have not looked since 1970."""
     for number in range(count):
-        ticket = f"{number:016d}"
-        driver._execute_command("HSET", keys.lock_waiters(), ticket, record)
-        driver._execute_command("ZADD", keys.lock_queue(), 0, f"1:r:{ticket}")
-        driver._execute_command("ZADD", keys.lock_waiting(), number, ticket)
+        queue_up(store, number, record, number, "r")
+
+
+def in_seconds(seconds: float) -> int:
+    """When that is, in microseconds, on a server of this machine."""
+    return round((time.time() + seconds) * 1_000_000)
 
 
 def test_hundreds_of_dead_waiters_are_passed_over_at_once(store: StorageBundle) -> None:
@@ -334,17 +345,198 @@ def test_hundreds_of_dead_waiters_are_passed_over_at_once(store: StorageBundle) 
     assert driver._execute_command("EXISTS", keys.lock_waiters(), keys.lock_queue()) == 0
 
 
-@pytest.mark.parametrize("record", ["", "x", "1:x", "1:x1:w 1 1:r", "1:x1:w 1 - 2:r", "9:x1:w"])
-def test_a_garbled_waiter_is_a_corrupt_record_that_is_named(
-    store: StorageBundle, namespace: str, record: str
+def expire_at_once(store: StorageBundle, flows: int, resources: int) -> None:
+    """Leave flows that held so many resources each until now."""
+    for number in range(flows):
+        wanted = {f"{number}-{i}": 1 for i in range(resources)}
+        store.resource_lock.reserve(f"f{number}", wanted, lease_sec=60)
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    key = store.resource_lock._keys.lock_leases()  # type: ignore[attr-defined]
+    for number in range(flows):
+        driver._execute_command("ZADD", key, 1, f"f{number}")
+
+
+def swept_by_each_call(store: StorageBundle, holders: str) -> list[int]:
+    """Release a flow that holds nothing; return how many members each call took out of a key."""
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    store.resource_lock.set_capacity("unused", 1)
+    execute = driver._execute_command
+    sizes = [int(execute("ZCARD", holders))]
+
+    def watch(*command: Any) -> Any:
+        reply = execute(*command)
+        sizes.append(int(execute("ZCARD", holders)))
+        return reply
+
+    driver._execute_command = watch
+    try:
+        store.resource_lock.release("nobody")
+    finally:
+        driver._execute_command = execute
+    assert sizes[-1] == 0
+    return [before - after for before, after in itertools.pairwise(sizes)]
+
+
+@pytest.mark.parametrize(
+    ("flows", "resources", "swept"),
+    [(7, 300, [900, 900, 300]), (2, 1500, [1500, 1500]), (30, 10, [300])],
+)
+def test_one_call_ends_leases_of_a_thousand_resources_or_of_one_flow(
+    store: StorageBundle, flows: int, resources: int, swept: list[int]
 ) -> None:
-    queue_dead(store, 1, record=record)
+    """Whatever ran out, no call keeps the server busy for long."""
+    expire_at_once(store, flows, resources)
+    key = store.resource_lock._keys.lock_holders()  # type: ignore[attr-defined]
 
-    with pytest.raises(CorruptRecordError) as caught:
-        store.resource_lock.reserve("f", {"r": 1})
+    by_call = swept_by_each_call(store, key)
 
-    assert caught.value.key == f"{{{namespace}:0}}:lock_waiters"
-    assert store.resource_lock.holders("r") == []
+    assert [count for count in by_call if count] == swept
+    assert store.resource_lock.get_locked_amount("0-0", "nobody") == 0
+
+
+def test_one_call_drops_waiters_for_a_thousand_resources(store: StorageBundle) -> None:
+    ids = [f"{i:03d}" for i in range(400)]
+    record = "1:x1:w" + "".join(f" 1 - 3:{rid}" for rid in ids)
+    for number in range(5):
+        queue_up(store, number, record, number, *ids)
+    key = store.resource_lock._keys.lock_queue()  # type: ignore[attr-defined]
+
+    by_call = swept_by_each_call(store, key)
+
+    assert [count for count in by_call if count] == [800, 800, 400]
+    assert tickets(store) == 0
+
+
+@pytest.mark.parametrize(("resources", "judged"), [(1, 32), (300, 7)])
+def test_one_call_judges_some_waiters_only(
+    store: StorageBundle, resources: int, judged: int
+) -> None:
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    keys: Any = store.resource_lock._keys  # type: ignore[attr-defined]
+    ids = [f"{i:03d}" for i in range(100)]
+    store.resource_lock.reserve("f", dict.fromkeys(ids, 1))
+    wake_keys = [keys.lock_wake(rid) for rid in ids]
+    more = "".join(f" 1 - 4:x{i:03d}" for i in range(resources - 1))
+    for number, (rid, wake_key) in enumerate(zip(ids, wake_keys, strict=True), start=1):
+        record = f"{len(wake_key)}:{wake_key}1:w 1 1 3:{rid}{more}"
+        queue_up(store, number, record, in_seconds(3), rid)
+
+    store.resource_lock.release("f")
+
+    woken = [wake_key for wake_key in wake_keys if driver._execute_command("EXISTS", wake_key)]
+    assert woken == wake_keys[:judged]
+
+
+def test_waiters_that_are_not_woken_at_once_find_room_by_themselves(store: StorageBundle) -> None:
+    locks = store.resource_lock
+    ids = [f"{i:03d}" for i in range(40)]
+    for rid in ids:
+        locks.set_capacity(rid, 1)
+    holder = locks.reserve("f", dict.fromkeys(ids, 1))
+    with ThreadPoolExecutor(len(ids)) as many:
+        waiters = [
+            many.submit(locks.reserve, f"w{rid}", {rid: 1}, wait_sec=PATIENCE_SEC) for rid in ids
+        ]
+        until_queued(store, len(ids))
+        released = time.monotonic()
+        holder.release()
+        for waiter in waiters:
+            waiter.result(PATIENCE_SEC)
+
+    assert time.monotonic() - released < 3
+
+
+def test_a_waiter_that_died_before_the_servers_clock_went_back_holds_nobody_up(
+    store: StorageBundle,
+) -> None:
+    queue_up(store, 1, "1:x1:w 1 - 1:r", in_seconds(3600), "r")
+
+    store.resource_lock.reserve("f", {"r": 1})
+
+    assert tickets(store) == 0
+
+
+def test_a_waiter_lives_on_when_the_servers_clock_goes_back(
+    store: StorageBundle, pool: ThreadPoolExecutor
+) -> None:
+    """Whoever comes by takes it for dead; it queues anew and is woken as ever."""
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    key = store.resource_lock._keys.lock_waiting()  # type: ignore[attr-defined]
+    store.resource_lock.set_capacity("r", 1)
+    holder = store.resource_lock.reserve("f", {"r": 1})
+    waiter = reserving(pool, store, "g")
+    [ticket] = driver._execute_command("ZRANGE", key, 0, -1)
+    # A clock that was set back by a little shows nothing impossible.
+    driver._execute_command("ZADD", key, in_seconds(3.5), ticket)
+    store.resource_lock.release("nobody")
+    assert driver._execute_command("ZRANGE", key, 0, -1) == [ticket]
+    driver._execute_command("ZADD", key, in_seconds(3600), ticket)
+    store.resource_lock.release("nobody")
+    assert tickets(store) == 0
+
+    until_queued(store, 1)
+    assert driver._execute_command("ZRANGE", key, 0, -1) != [ticket]
+    holder.release()
+    waiter.result(PATIENCE_SEC).release()
+    assert tickets(store) == 0
+
+
+@pytest.mark.parametrize("record", ["", "x", "1:x", "1:x1:w 1 1:r", "1:x1:w 1 - 2:r", "9:x1:w"])
+def test_a_garbled_waiter_that_died_holds_nobody_up(store: StorageBundle, record: str) -> None:
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    keys: Any = store.resource_lock._keys  # type: ignore[attr-defined]
+    queue_up(store, 1, record, 1, "r", "a:b")
+    queue_up(store, 2, "1:x1:w 1 - 1:r", 2, "r")
+    queue_up(store, 3, "1:x1:w 1 - 1:s", in_seconds(PATIENCE_SEC), "s")
+    driver._execute_command("ZADD", keys.lock_waiting(), in_seconds(3), f"{3:016d}")
+
+    store.resource_lock.reserve("f", {"r": 1, "a:b": 1})
+
+    assert driver._execute_command("ZRANGE", keys.lock_waiting(), 0, -1) == [b"%016d" % 3]
+    assert driver._execute_command("ZRANGE", keys.lock_queue(), 0, -1) == [b"1:s:%016d" % 3]
+    # It stays for whoever looks.
+    assert driver._execute_command("HGET", keys.lock_waiters(), f"{1:016d}") == record.encode()
+    assert driver._execute_command("HLEN", keys.lock_waiters()) == 2
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "field", "garbage"),
+    [
+        ("lock_flows", "bad", "x"),
+        ("lock_flows", "bad", "1 1 1 1 2:b"),
+        ("lock_totals", "b", "nan"),
+        ("lock_totals", "b", "1"),
+    ],
+)
+def test_a_garbled_reservation_whose_lease_ran_out_stops_nobody_else(
+    store: StorageBundle, namespace: str, spoilt: str, field: str, garbage: str
+) -> None:
+    locks = store.resource_lock
+    locks.set_capacity("b", 1)
+    locks.reserve("bad", {"b": 1}, lease_sec=60)
+    locks.reserve("good", {"g": 1}, lease_sec=60)
+    driver: Any = locks._driver  # type: ignore[attr-defined]
+    key, leases = f"{{{namespace}:0}}:{spoilt}", f"{{{namespace}:0}}:lock_leases"
+    driver._execute_command("HSET", key, field, garbage)
+    driver._execute_command("ZADD", leases, 1, "bad", 2, "good")
+
+    other = locks.reserve("other", {"g": 1}, lease_sec=60, capacities={"g": 1})
+
+    assert [holder.dfid for holder in locks.holders("g")] == ["other"]
+    other.renew(60)
+    other.settle({"g": 0})
+    other.release()
+    assert driver._execute_command("ZCARD", leases) == 0
+    # It stays for whoever looks, and what it holds stays counted.
+    assert driver._execute_command("HGET", key, field) == garbage.encode()
+    if spoilt == "lock_flows":
+        assert locks.get_locked_amount("b", "nobody") == 1
+        with pytest.raises(InsufficientCapacityError):
+            locks.reserve("other", {"b": 1})
+    for _ in range(2):
+        with pytest.raises(CorruptRecordError) as caught:
+            locks.release("bad")
+        assert caught.value.key == key
 
 
 @pytest.mark.parametrize("record", ["", "0", "0 0 ", "0 0 1 1 2:r", "0 0 1 1 1:r ", "0 0 -1 1 1:r"])
@@ -365,6 +557,20 @@ def test_a_garbled_reservation_is_a_corrupt_record_that_is_named(
             operation()
         assert caught.value.key == key
     assert driver._execute_command("HGET", key, "f") == record.encode()
+
+
+def test_a_lease_that_ran_out_is_lost_also_if_it_cannot_be_released(
+    store: StorageBundle, namespace: str
+) -> None:
+    reservation = store.resource_lock.reserve("f", {"r": 1}, lease_sec=0.05)
+    driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]
+    driver._execute_command("HSET", f"{{{namespace}:0}}:lock_totals", "r", "nan")
+    time.sleep(0.1)
+
+    with pytest.raises(LeaseLostError):
+        reservation.renew(60)
+
+    assert store.resource_lock.holders("r") == []
 
 
 def test_a_garbled_counter_gives_no_token(store: StorageBundle, namespace: str) -> None:
@@ -410,6 +616,21 @@ def test_a_change_whose_reply_is_lost_is_made_once(proxy: FaultProxy, namespace:
         lose_the_next_reply()
         reservation.release()  # applied twice, the second would find the reservation gone
         assert locks.holders("r") == []
+
+
+def test_a_lease_counts_from_before_it_was_granted(proxy: FaultProxy, namespace: str) -> None:
+    """The reply may have been long under way, and the lease be over when it arrives."""
+    with open_storage(proxy.url, namespace=namespace, timeout_sec=3) as bundle:
+        bundle.resource_lock.reserve("f", {"r": 5}).release()  # loads the scripts
+        proxy.lose_replies(5, to=b"EVALSHA")
+        asked = time.monotonic()
+        reservation = bundle.resource_lock.reserve("f", {"r": 5}, lease_sec=0.1)
+
+        assert time.monotonic() - asked > 0.1
+        assert reservation.keep_alive().lost
+        assert reservation._leased_at - asked < 0.05
+        with pytest.raises(LeaseLostError):
+            reservation.release()
 
 
 def test_a_wake_up_that_is_lost_costs_a_second_at_most(proxy: FaultProxy, namespace: str) -> None:

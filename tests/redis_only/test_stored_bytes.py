@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from dir_redis import Claim, StorageBundle
+from dir_redis import Claim, CorruptRecordError, StorageBundle
 from tests.servers import keys_of, wait_until
 
 
@@ -155,8 +156,8 @@ def test_a_claim_and_its_completion(store: StorageBundle, raw: Any, tag: str) ->
         "state": "DONE",
         "fingerprint": "digest",
     }
-    for record in ("idempotency", "claim"):
-        assert 900_000 < raw.pttl(f"{tag}{record}:k") <= 1_000_000
+    assert 900_000 < raw.pttl(f"{tag}idempotency:k") <= 1_000_000
+    assert DAY_MS - 60_000 < raw.pttl(f"{tag}claim:k") <= DAY_MS
     [(_, fields)] = raw.xrange(f"{tag}claim_ended:k")
     assert text(fields) == {"token": str(claim.token)}
     assert 50_000 < raw.pttl(f"{tag}claim_ended:k") <= 60_000
@@ -177,12 +178,14 @@ def test_a_claim_is_kept_as_long_as_it_says_something(
     claim("set first", "digest")
     store.idempotency.complete(claim("with ttl", None), 1, ttl_sec=1000)
     claim("with ttl", "later")
+    store.idempotency.complete(claim("with long ttl", "digest"), 1, ttl_sec=1_000_000)
 
     assert raw.pttl(f"{tag}claim:for ever") == -1
     assert raw.pttl(f"{tag}claim:set") == raw.pttl(f"{tag}claim:set first") == -1
     for key in ("without", "abandoned"):
         assert DAY_MS - 60_000 < raw.pttl(f"{tag}claim:{key}") <= DAY_MS
-    assert 900_000 < raw.pttl(f"{tag}claim:with ttl") <= 1_000_000
+    assert DAY_MS < raw.pttl(f"{tag}claim:with ttl") <= DAY_MS + 60_000
+    assert 999_900_000 < raw.pttl(f"{tag}claim:with long ttl") <= 1_000_000_000
     assert text(raw.hgetall(f"{tag}claim:set first")) == {"fingerprint": "digest", "state": "DONE"}
 
 
@@ -193,6 +196,20 @@ def test_tokens_go_on_rising_when_the_servers_clock_goes_back(
     raw.hset(f"{tag}claim:k", mapping={"token": in_the_year_2100})
 
     assert store.idempotency.claim("k", lease_sec=60, owner="me").token == in_the_year_2100 + 1
+
+
+@pytest.mark.parametrize("fingerprint", [None, "a"])
+def test_tokens_go_on_rising_also_after_a_result_with_a_short_ttl(
+    store: StorageBundle, raw: Any, tag: str, fingerprint: str | None
+) -> None:
+    in_the_year_2100 = 4102444800000000
+    claim = store.idempotency.claim("k", fingerprint=fingerprint, lease_sec=60, owner="me")
+    raw.hset(f"{tag}claim:k", "token", in_the_year_2100)
+    store.idempotency.complete(replace(claim, token=in_the_year_2100), 1, ttl_sec=0.01)
+    wait_until(lambda: not raw.exists(f"{tag}idempotency:k"), 10)
+
+    again = store.idempotency.claim("k", fingerprint="b", lease_sec=60, owner="me")
+    assert again.token == in_the_year_2100 + 1
 
 
 def test_with_a_result_that_was_deleted_by_hand_goes_its_fingerprint(
@@ -315,11 +332,14 @@ def test_a_claimed_mark_and_what_its_claim_leaves(store: StorageBundle, raw: Any
     epoch, until, owner = claim_of_f()
     assert (epoch, owner) == (str(claim.epoch), "a worker")
     assert int(until) == claim.epoch + 60_000_000
-    assert raw.zscore(f"{tag}sagas_due", "f") == int(until)
+    assert raw.zscore(f"{tag}sagas_claimed", "f") == int(until)
+    assert not raw.exists(f"{tag}sagas_due")
+    assert raw.get(f"{tag}sagas_counter") == epoch.encode()
 
     store.saga.release_dirty("f", claim.epoch)
     assert claim_of_f() == [epoch, "0", ""]
     assert raw.zscore(f"{tag}sagas_due", "f") == marked
+    assert not raw.exists(f"{tag}sagas_claimed")
 
     again = store.saga.claim_dirty("me", 60)
     assert again is not None
@@ -328,7 +348,7 @@ def test_a_claimed_mark_and_what_its_claim_leaves(store: StorageBundle, raw: Any
     assert raw.zscore(f"{tag}sagas_due", "f") == raw.zscore(f"{tag}sagas_dirty", "f") > marked
 
     store.saga.clear_dirty("f")
-    kinds = ("sagas_dirty", "sagas_due", "sagas_marks", "sagas_claims", "saga:f")
+    kinds = ("sagas_dirty", "sagas_due", "sagas_claimed", "sagas_marks", "sagas_claims", "saga:f")
     assert not raw.exists(*(f"{tag}{kind}" for kind in kinds))
 
 
@@ -345,6 +365,39 @@ def test_epochs_go_on_rising_when_the_servers_clock_goes_back(
 
     assert claim is not None
     assert claim.epoch == in_the_year_2100 + 1
+
+    store.saga.clear_dirty("f", epoch=claim.epoch)
+    store.saga.mark_dirty("f", "s", "{}")
+    again = store.saga.claim_dirty("me", 60)
+    assert again is not None
+    assert again.epoch == in_the_year_2100 + 2
+
+
+def test_a_live_lease_is_not_in_the_way_of_marks_made_before_the_clock_was_set_back(
+    store: StorageBundle, raw: Any, tag: str
+) -> None:
+    in_the_year_2100 = 4102444800000000
+    for n, dfid in enumerate("fgh"):
+        store.saga.mark_dirty(dfid, "s", "{}")
+        for queue in ("sagas_dirty", "sagas_due"):
+            raw.zadd(f"{tag}{queue}", {dfid: in_the_year_2100 + n})
+
+    claims = [store.saga.claim_dirty("me", 60) for _ in range(4)]
+
+    assert [claim and claim.dfid for claim in claims] == ["f", "g", "h", None]
+
+
+def test_a_lease_that_came_free_before_the_clock_was_set_back_can_be_renewed(
+    store: StorageBundle, raw: Any, tag: str
+) -> None:
+    store.saga.mark_dirty("f", "s", "{}")
+    claim = store.saga.claim_dirty("me", 60)
+    assert claim is not None
+    raw.zadd(f"{tag}sagas_due", {"f": raw.zscore(f"{tag}sagas_claimed", "f")})
+    raw.zrem(f"{tag}sagas_claimed", "f")
+
+    store.saga.renew_dirty("f", claim.epoch, 60)
+    assert store.saga.claim_dirty("you", 60) is None
 
 
 @pytest.mark.parametrize("cleared", [False, True])
@@ -544,6 +597,26 @@ def test_a_request_that_its_deadline_decided(store: StorageBundle, raw: Any, tag
         "decision": "NO",
     }
     assert not raw.exists(f"{tag}requests_open", f"{tag}requests_terms", f"{tag}decided:f")
+
+
+def test_a_count_at_the_edges_of_what_is_one(store: StorageBundle, raw: Any, tag: str) -> None:
+    for text, counted in (("-1", 0), ("-9223372036854775807", -9223372036854775806), ("9", 10)):
+        raw.set(f"{tag}retry:f", text)
+        assert store.intent_retry.increment("f").count == counted
+    for garbage in ("", "x", "1.5", "01", "-0", "+1", " 1", "9223372036854775808", "1" * 20):
+        raw.set(f"{tag}retry:f", garbage)
+        with pytest.raises(CorruptRecordError) as caught:
+            store.intent_retry.increment("f")
+        assert caught.value.key == f"{tag}retry:f"
+        assert raw.get(f"{tag}retry:f") == garbage.encode()
+
+
+def test_a_session_keeps_no_long_result(store: StorageBundle, raw: Any, namespace: str) -> None:
+    store.idempotency.set("k", {"long": "x" * 1000})
+    assert store.idempotency.claim("k", lease_sec=60, owner="me").result == {"long": "x" * 1000}
+
+    [key] = [key for key in keys_of(raw, namespace) if b":op:" in key]
+    assert raw.get(key) == b"2 AGAIN"
 
 
 def test_an_operation_session(store: StorageBundle, raw: Any, tag: str, namespace: str) -> None:

@@ -15,10 +15,10 @@ from dir_redis.arguments import checked
 from dir_redis.audit_events import (
     PAGE_ROWS,
     AuditRecord,
-    NumberedPages,
     check_limits,
     encode_details,
     not_a_cursor,
+    numbered_events,
     parse_number,
     records_of,
 )
@@ -94,7 +94,7 @@ class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
     def iter_events(self, dfid: str | None = None, *, after: str | None = None) -> EventIterator:
         of_flow = dfid is not None
         number = parse_number("after", after or "", of_flow=of_flow)
-        return NumberedPages(partial(self._page, dfid), number).events(of_flow=of_flow)
+        return numbered_events(partial(self._page, dfid), _as_returned, number, of_flow=of_flow)
 
     @checked
     def follow(
@@ -102,7 +102,7 @@ class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
     ) -> EventIterator:
         with self._lock:
             number = self._last_number if after is None else parse_number("after", after)
-        return NumberedPages(partial(self._next_page, timeout_sec), number).events()
+        return numbered_events(partial(self._next_page, timeout_sec), _as_returned, number)
 
     @checked
     def commit_archived(self, group: str, cursor: str) -> None:
@@ -145,12 +145,12 @@ class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
                     del self._rows_by_flow[dfid]
             return dropped
 
-    def _page(self, dfid: str | None, after: int) -> list[tuple[int, dict[str, Any]]]:
+    def _page(self, dfid: str | None, after: int) -> list[tuple[int, _Row]]:
         with self._lock:
             rows = self._rows_after(dfid, after)
-        return [(row.number, _as_returned(row)) for row in rows]
+        return [(row.number, row) for row in rows]
 
-    def _next_page(self, timeout_sec: float | None, after: int) -> list[tuple[int, dict[str, Any]]]:
+    def _next_page(self, timeout_sec: float | None, after: int) -> list[tuple[int, _Row]]:
         """Wait until there are rows after a number; return none when time is over."""
         seconds = threading.TIMEOUT_MAX if timeout_sec is None else timeout_sec
         deadline = time.monotonic() + seconds
@@ -160,7 +160,7 @@ class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
                 if left <= 0:
                     break
                 self._appended.wait(min(left, threading.TIMEOUT_MAX))
-        return [(row.number, _as_returned(row)) for row in rows]
+        return [(row.number, row) for row in rows]
 
     def _rows_after(self, dfid: str | None, number: int) -> list[_Row]:
         rows = self._rows if dfid is None else self._rows_by_flow.get(dfid, [])

@@ -118,7 +118,7 @@ class MemoryLifecycleStorage(MemoryStorage, FlowStatusStorage):
             if self._context is not None:
                 self._context.expire_session(dfid, session_ttl_sec, again=closing)
             if self._resource_lock is not None:
-                self._resource_lock.release(dfid)
+                self._resource_lock.release_flow(dfid)
             return closing
 
     def _status(self, dfid: str) -> str | None:

@@ -184,6 +184,11 @@ class MemoryResourceLockStorage(MemoryStorage, LeaseStorage):
                 self._with_token(dfid, fencing_token)
             self._remove(dfid)
 
+    def release_flow(self, dfid: str) -> None:
+        """Release all that a flow holds, as the end of the flow; the caller has the lock."""
+        self._end_leases()
+        self._remove(dfid)
+
     @checked
     def holders(self, resource_id: str) -> list[Holder]:
         with self._lock:
@@ -266,11 +271,19 @@ class MemoryResourceLockStorage(MemoryStorage, LeaseStorage):
         self._hold(dfid, wanted)
         until = None if lease_sec is None else as_datetime(self._lease(dfid, flow, lease_sec))
         resources = {rid: self._scale.to_decimal(units) for rid, units in wanted.items()}
-        return Reservation(self, dfid, resources, flow.token, until, lease_sec)
+        return Reservation(
+            self, dfid, resources, flow.token, until, lease_sec, leased_at=time.monotonic()
+        )
 
     def _lease(self, dfid: str, flow: _Flow, lease_sec: float) -> int:
         flow.until = self._clock.now() + round(lease_sec * 1_000_000)
-        heapq.heappush(self._leases, (flow.until, dfid))
+        if len(self._leases) > 2 * len(self._flows) + 64:  # mostly of leases that ended otherwise
+            self._leases = [
+                (one.until, holder) for holder, one in self._flows.items() if one.until is not None
+            ]
+            heapq.heapify(self._leases)
+        else:
+            heapq.heappush(self._leases, (flow.until, dfid))
         # Who waits for the earliest end waits for this one now, if it is earlier.
         self._store.changed.notify_all()
         return flow.until

@@ -23,7 +23,7 @@ class _Mark:
     partial_state_json: str
     marked_us: int
     due_us: int
-    epoch: int
+    epoch: int = 0
     owner: str | None = None
 
 
@@ -33,14 +33,14 @@ class MemorySagaStorage(MemoryStorage, SagaClaimStorage):
     def __init__(self, store: MemoryStore | None = None) -> None:
         super().__init__(store)
         self._marks: dict[str, _Mark] = {}
+        self._last_epoch = 0
 
     @checked
     def mark_dirty(self, dfid: str, failed_step: str, partial_state_json: str) -> None:
         with self._lock:
-            replaced = self._marks.pop(dfid, None)
+            self._marks.pop(dfid, None)
             now = self._clock.now()
-            last_epoch = 0 if replaced is None else replaced.epoch
-            self._marks[dfid] = _Mark(failed_step, partial_state_json, now, now, last_epoch)
+            self._marks[dfid] = _Mark(failed_step, partial_state_json, now, now)
 
     def get_dirty_flows(self) -> list[str]:
         with self._lock:
@@ -69,7 +69,7 @@ class MemorySagaStorage(MemoryStorage, SagaClaimStorage):
             if not waiting:
                 return None
             dfid, mark = min(waiting, key=lambda flow: flow[1].due_us)
-            mark.epoch = max(mark.epoch + 1, now)
+            mark.epoch = self._last_epoch = max(self._last_epoch + 1, now)
             mark.owner = owner
             mark.due_us = now + round(lease_sec * 1_000_000)
             return DirtyClaim(

@@ -29,6 +29,8 @@ DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
 # A waiter says this often that it is alive, and looks whether a wake-up of its got lost.
 LONGEST_WAIT_SEC = 1.0
+# redis-py's pools have some such limit where nobody asked for one.
+_UNLIMITED = 2**31
 
 # Valkey speaks the same protocol; redis-py knows only its own names.
 _PLAIN_SCHEMES = {
@@ -74,6 +76,18 @@ class Connection:
             settings = self.client.connection_pool.connection_kwargs
         timeout = settings.get("socket_timeout")
         return LONGEST_WAIT_SEC if timeout is None else min(LONGEST_WAIT_SEC, timeout / 2)
+
+    @property
+    def most_connections(self) -> int | None:
+        """How many connections the client may open to one server; None for any number."""
+        if isinstance(self.client, RedisCluster):
+            settings = self.client.nodes_manager.connection_kwargs
+            limit = settings.get("max_connections") or redis.ConnectionPool().max_connections
+        elif self.client.connection is not None:  # a client of one connection
+            limit = 1
+        else:
+            limit = self.client.connection_pool.max_connections
+        return limit if limit is not None and limit < _UNLIMITED else None
 
     def disconnect_idle(self) -> None:
         """Have the next commands connect anew, unless the client is a ready one or a cluster's."""

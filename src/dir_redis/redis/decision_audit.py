@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dir_redis.arguments import checked
@@ -12,8 +12,9 @@ from dir_redis.audit_events import (
     BEGINNING,
     TRIM_ROWS,
     AuditRecord,
-    NumberedRow,
+    FoundRow,
     PagedEvents,
+    ReadPage,
     check_limits,
     encode_details,
     join_places,
@@ -21,7 +22,7 @@ from dir_redis.audit_events import (
     parse_cursor,
     records_of,
 )
-from dir_redis.errors import CorruptRecordError
+from dir_redis.errors import CorruptRecordError, StorageError, StorageUnavailableError
 from dir_redis.fleet_protocols import AuditStreamStorage, EventIterator
 from dir_redis.log_rows import audit_row
 from dir_redis.redis.flow_log import (
@@ -39,6 +40,7 @@ from dir_redis.redis.storage import RedisStorage
 
 _LOG = "audit"
 _PLACE = re.compile(r"(0|[1-9]\d{0,19})-(0|[1-9]\d{0,19})", re.ASCII)
+_LARGEST = 2**64 - 1  # of either part of an id
 
 
 class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
@@ -66,8 +68,18 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
         by_partition: defaultdict[str, list[AuditRecord]] = defaultdict(list)
         for record in records_of(rows):
             by_partition[self._keys.log(_LOG, record.dfid)].append(record)
+        stored, total = 0, sum(map(len, by_partition.values()))
         for log, records in by_partition.items():
-            yield self._append_many(log, records)
+            try:
+                yield self._append_many(log, records)
+            except StorageError as error:
+                if not stored:
+                    raise
+                raise StorageUnavailableError(
+                    f"of {total} rows {stored}, of other partitions, are stored; then: {error}",
+                    outcome_unknown=True,
+                ) from error
+            stored += len(records)
 
     @operation
     def events_for_dfid(self, dfid: str) -> Steps[list[dict[str, Any]]]:
@@ -83,17 +95,24 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
     @checked
     def iter_events(self, dfid: str | None = None, *, after: str | None = None) -> EventIterator:
         if dfid is None:
-            places = self._places("after", after or "")
-            reader = LogReader(self._keys.in_each_partition(_LOG), places)
-            return PagedEvents(lambda: self._driver.run(_next_rows(reader)), places)
+            logs = self._keys.in_each_partition(_LOG)
+
+            def pages_after(places: Sequence[str]) -> ReadPage:
+                reader = LogReader(logs, places)
+                return lambda: self._driver.run(_found(reader.read()))
+
+            return PagedEvents(pages_after, _parser(logs), self._places("after", after or ""))
+
         place = parse_cursor("after", after or "", of_flow=True)
-        if after and not _PLACE.fullmatch(place):
+        if after and not _is_place(place):
             raise not_a_cursor("after", after)
-        key = self._keys.log(_LOG, dfid)
-        of_flow = FlowReader(self._keys, _LOG, dfid, place)
-        return PagedEvents(
-            lambda: self._driver.run(_next_rows_of_flow(of_flow, key)), [place], of_flow=True
-        )
+
+        def pages_of_flow_after(places: Sequence[str]) -> ReadPage:
+            reader = FlowReader(self._keys, _LOG, dfid, places[0])
+            return lambda: self._driver.run(_found_of_flow(reader.read()))
+
+        parse = _parser([self._keys.log(_LOG, dfid)])
+        return PagedEvents(pages_of_flow_after, parse, [place], of_flow=True)
 
     @operation
     def follow(
@@ -105,33 +124,38 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
             places = [last_place(log, page) for log, page in zip(logs, ends, strict=True)]
         else:
             places = self._places("after", after)
-        reader = LogReader(logs, places)
         together = len(logs) == 1 or not self._store.is_cluster
-        return PagedEvents(
-            lambda: self._driver.run(_followed_rows(reader, timeout_sec, together)), places
-        )
+
+        def pages_after(places: Sequence[str]) -> ReadPage:
+            reader = LogReader(logs, places)
+            return lambda: self._driver.run(_found(reader.follow(timeout_sec, together=together)))
+
+        return PagedEvents(pages_after, _parser(logs), places)
 
     @operation
     def commit_archived(self, group: str, cursor: str) -> Steps[None]:
         groups = self._keys.in_each_partition("audit_groups")
         logs = self._keys.in_each_partition(_LOG)
         places = self._places("cursor", cursor)
-        replies = yield [
-            Call("decision_audit_commit", (groups_key, log), (group, place))
-            for groups_key, log, place in zip(groups, logs, places, strict=True)
-        ]
-        if any(as_text(reply) == "AHEAD" for reply in replies):
-            raise not_a_cursor("cursor", cursor)
+        # Of several partitions all are looked at before the first is written.
+        for verb in ("check", "commit") if len(places) > 1 else ("commit",):
+            replies = yield [
+                Call(f"decision_audit_{verb}", (groups_key, log), (group, place))
+                for groups_key, log, place in zip(groups, logs, places, strict=True)
+            ]
+            if any(as_text(reply) == "AHEAD" for reply in replies):
+                raise not_a_cursor("cursor", cursor)
 
     @operation
     def get_archived(self, group: str) -> Steps[str | None]:
         keys = self._keys.in_each_partition("audit_groups")
         replies = yield [Command("HGET", key, (group,)) for key in keys]
-        if all(reply is None for reply in replies):
+        places = [as_text(reply) for reply in replies if reply is not None]
+        if len(places) < len(keys):
+            # Registering it or forgetting it was cut off: a trim may have dropped any row.
             return None
-        places = ["" if reply is None else as_text(reply) for reply in replies]
         for key, place in zip(keys, places, strict=True):
-            if place and not _PLACE.fullmatch(place):
+            if place and not _is_place(place):
                 raise CorruptRecordError(key, f"it should hold entry ids, not {place!r}")
         return join_places(places)
 
@@ -186,7 +210,7 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
         if not cursor:
             return [""] * self._keys.partitions
         places = parse_cursor(argument, cursor).split(",")
-        if len(places) != self._keys.partitions or not all(map(_PLACE.fullmatch, places)):
+        if len(places) != self._keys.partitions or not all(map(_is_place, places)):
             raise not_a_cursor(argument, cursor)
         return ["" if place == BEGINNING else place for place in places]
 
@@ -202,28 +226,29 @@ def audit_fields(record: AuditRecord) -> tuple[Argument, ...]:
     )
 
 
-def _next_rows(reader: LogReader) -> Steps[list[NumberedRow]]:
-    return _numbered((yield from reader.read()))
+def _is_place(text: str) -> bool:
+    """Whether a text is the id of an entry behind which there can be another."""
+    if not _PLACE.fullmatch(text):
+        return False
+    milliseconds, sequence = map(int, text.split("-"))
+    return max(milliseconds, sequence) <= _LARGEST and min(milliseconds, sequence) < _LARGEST
 
 
-def _followed_rows(
-    reader: LogReader, timeout_sec: float | None, together: bool
-) -> Steps[list[NumberedRow]]:
-    return _numbered((yield from reader.follow(timeout_sec, together=together)))
+def _found(entries: Steps[list[tuple[int, Entry]]]) -> Steps[list[FoundRow]]:
+    return [FoundRow(partition, entry.place, entry) for partition, entry in (yield from entries)]
 
 
-def _next_rows_of_flow(reader: FlowReader, key: str) -> Steps[list[NumberedRow]]:
-    entries = yield from reader.read()
-    return [NumberedRow(0, entry.place, _row(key, entry)) for entry in entries]
+def _found_of_flow(entries: Steps[list[Entry]]) -> Steps[list[FoundRow]]:
+    return [FoundRow(0, entry.place, entry) for entry in (yield from entries)]
 
 
-def _numbered(entries: list[tuple[int, Entry]]) -> list[NumberedRow]:
-    return [NumberedRow(partition, entry.place, _row(_LOG, entry)) for partition, entry in entries]
+def _parser(logs: Sequence[str]) -> Callable[[FoundRow], dict[str, Any]]:
+    return lambda found: _row(logs[found.partition], found.stored)
 
 
 def _row(key: str, entry: Entry) -> dict[str, Any]:
-    fields = entry.fields
     try:
+        fields = entry.fields
         return audit_row(
             dfid=fields["dfid"],
             root_dfid=fields["root_dfid"],
@@ -236,3 +261,5 @@ def _row(key: str, entry: Entry) -> dict[str, Any]:
         )
     except KeyError as error:
         raise CorruptRecordError(key, f"entry {entry.id} has no field {error}") from error
+    except UnicodeDecodeError as error:
+        raise CorruptRecordError(key, f"entry {entry.id} should hold UTF-8 ({error})") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,7 @@ from redis.exceptions import NoScriptError
 
 from dir_redis.errors import CorruptRecordError, StorageError, StorageRefusedError
 from dir_redis.redis.connection import Connection
-from dir_redis.redis.faults import DRIVER_ERRORS
+from dir_redis.redis.faults import DRIVER_ERRORS, wait_error
 from dir_redis.redis.keys import Keys
 from dir_redis.redis.retries import until_answered
 from dir_redis.redis.scripts import script
@@ -25,6 +26,7 @@ from dir_redis.redis.steps import (
     Command,
     Request,
     Steps,
+    Wait,
     WaitForEntries,
     WaitForItem,
 )
@@ -34,6 +36,8 @@ T = TypeVar("T")
 # Longer than any operation may go on being retried, so that a repeat is always recognised.
 SESSION_KEPT_MS = 600_000
 MAX_TIMEOUT_SEC = 300.0
+# Where no blocking command can be had, a waiter looks again this often.
+_POLL_SEC = 0.05
 
 
 class _Session:
@@ -92,6 +96,9 @@ class RedisDriver:
         self._execute_command: Callable[..., Any] = connection.client.execute_command
         self._timeout_sec = timeout_sec
         self._sessions = _Sessions()
+        # Waits leave a quarter of a limited pool, and at least one, to whoever is to wake them.
+        most = connection.most_connections
+        self._waits = None if most is None else threading.Semaphore(most * 3 // 4)
         self._closed = False
 
     def close(self) -> None:
@@ -131,9 +138,7 @@ class RedisDriver:
 
     def _send(self, request: Request) -> Any:
         if isinstance(request, WaitForItem | WaitForEntries):
-            seconds = min(request.seconds, self._connection.longest_wait_sec)
-            command = request.command(seconds)
-            return self._attempt(command, str(command[0]), request.keys)
+            return self._wait(request)
         if isinstance(request, Command):
             if not request.write:
                 return self._attempt(
@@ -159,6 +164,33 @@ class RedisDriver:
         # Not after an error: a request that got lost may still arrive and must find its number.
         self._sessions.give_back(session)
         return reply
+
+    def _wait(self, request: Wait) -> Any:
+        """Wait once; None stands for "look again", whatever ended the wait.
+
+        A wait is never repeated here: whoever waits has to show that it is alive, and its next
+        look is retried like any other operation.
+        """
+        seconds = min(request.seconds, self._connection.longest_wait_sec)
+        if self._waits is not None and not self._waits.acquire(blocking=False):
+            time.sleep(min(seconds, _POLL_SEC))
+            return None
+        try:
+            return self._execute_command(*request.command(seconds))
+        except DRIVER_ERRORS as error:
+            explained = wait_error(
+                error,
+                operation=str(request.command(seconds)[0]),
+                keys=request.keys,
+                where=self._connection.where,
+            )
+            if explained is not None:
+                raise explained from error
+            time.sleep(min(seconds, _POLL_SEC))
+            return None
+        finally:
+            if self._waits is not None:
+                self._waits.release()
 
     def _attempt(
         self,

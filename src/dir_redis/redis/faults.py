@@ -168,6 +168,29 @@ def explain(
     )
 
 
+def wait_error(
+    error: Exception, *, operation: str, keys: tuple[str, ...], where: str
+) -> StorageError | None:
+    """The error to raise for a blocking command that failed; None if it is worth another look.
+
+    A server that becomes a replica, or is told to, ends all waits with UNBLOCKED.
+
+    Args:
+        error: what the driver raised.
+        operation: the command, for the message.
+        keys: its keys, to name a corrupt one.
+        where: the server, without secrets.
+    """
+    if "UNBLOCKED" in str(error):
+        return None
+    fault = diagnose(error, fails_over=True, single_attempt=True)
+    if fault.passing:
+        return None
+    return explain(
+        fault, operation=operation, keys=keys, where=where, write=False, maybe_applied=False
+    )
+
+
 def _code_of(error: Exception) -> str:
     """The server's error code, also from inside the generic script error of Redis 6.2."""
     if "can't run this command" in str(error):  # a script met a command its user may not run

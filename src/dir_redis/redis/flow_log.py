@@ -26,11 +26,20 @@ _LONG_SEC = 3600.0  # the driver ends each wait sooner anyway
 
 
 class Entry(NamedTuple):
-    """One row of a log: its id, its moment in microseconds since 1970 UTC, and its fields."""
+    """One row of a log: its id, its moment in microseconds since 1970 UTC, and what it holds."""
 
     id: tuple[int, int]
     moment: int
-    fields: dict[str, str]
+    content: Any
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Its fields; read only now, so that a spoilt row is no obstacle to those before it.
+
+        Raises:
+            UnicodeDecodeError: they hold something else than UTF-8.
+        """
+        return as_fields(self.content)
 
     @property
     def place(self) -> str:
@@ -224,4 +233,4 @@ def _entries(key: str, page: list[Any]) -> Iterator[Entry]:
         except ValueError as error:
             raise CorruptRecordError(key, f"{raw_id!r} is no entry id") from error
         moment = milliseconds * 1000 + min(sequence // 1000, 999)
-        yield Entry((milliseconds, sequence), moment, as_fields(fields))
+        yield Entry((milliseconds, sequence), moment, fields)

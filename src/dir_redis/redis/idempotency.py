@@ -45,7 +45,7 @@ class RedisIdempotencyStorage(RedisStorage, RunOnceStorage):
     def claim(
         self, key: str, *, fingerprint: str | None = None, lease_sec: float, owner: str
     ) -> Steps[Claim]:
-        reply = yield Call(
+        call = Call(
             "idempotency_claim",
             self._keys_of(key),
             (
@@ -55,7 +55,9 @@ class RedisIdempotencyStorage(RedisStorage, RunOnceStorage):
                 *(("0", "") if fingerprint is None else ("1", fingerprint)),
             ),
         )
-        word, _, rest = as_text(reply).partition(" ")
+        word, _, rest = as_text((yield call)).partition(" ")
+        while word == "AGAIN":  # it was done, but the reply that said so got lost
+            word, _, rest = as_text((yield call)).partition(" ")
         if word == "MISMATCH":
             raise FingerprintMismatchError(key)
         if word == "DONE":

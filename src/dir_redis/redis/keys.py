@@ -98,6 +98,9 @@ class Keys:
     def sagas_due(self, dfid: str) -> str:
         return f"{self.tag_of(dfid)}sagas_due"
 
+    def sagas_claimed(self, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}sagas_claimed"
+
     def sagas_marks(self, dfid: str) -> str:
         return f"{self.tag_of(dfid)}sagas_marks"
 

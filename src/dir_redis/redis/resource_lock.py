@@ -82,10 +82,16 @@ class RedisResourceLockStorage(RedisStorage, LeaseStorage):
         brought = self._scale.capacities_to_units(capacities, wanted)
         self._told.take(dfid)
         lease = "" if lease_sec is None else round(lease_sec * 1_000_000)
-        token, end = yield from self._granted(dfid, lease, wanted, brought, wait_sec)
+        token, end, asked = yield from self._granted(dfid, lease, wanted, brought, wait_sec)
         granted = {rid: self._scale.to_decimal(units) for rid, units in wanted.items()}
         return Reservation(
-            self, dfid, granted, token, None if not end else as_datetime(end), lease_sec
+            self,
+            dfid,
+            granted,
+            token,
+            as_datetime(end) if end else None,
+            lease_sec,
+            leased_at=asked,
         )
 
     @operation
@@ -158,14 +164,16 @@ class RedisResourceLockStorage(RedisStorage, LeaseStorage):
         wanted: Mapping[str, int],
         brought: Mapping[str, int],
         wait_sec: float,
-    ) -> Steps[tuple[int, int]]:
-        """Wait for the grant; return the token and the lease's end, 0 without one."""
+    ) -> Steps[tuple[int, int, float]]:
+        """Wait for the grant; return the token, the lease's end (0 without one), and when it was
+        asked for, by this process's monotonic clock."""
         deadline = time.monotonic() + wait_sec
         wake_key = self._keys.lock_wake(secrets.token_urlsafe(12))
         ticket = ""
         try:
             while True:
-                left_sec = deadline - time.monotonic()
+                asked = time.monotonic()
+                left_sec = deadline - asked
                 here = "" if left_sec <= 0 else wake_key
                 verdict, *numbers = yield from self._changed(
                     "resource_lock_reserve",
@@ -173,7 +181,7 @@ class RedisResourceLockStorage(RedisStorage, LeaseStorage):
                     *_request(wanted, brought),
                 )
                 if verdict == "GRANTED":
-                    return int(numbers[0]), int(numbers[1])
+                    return int(numbers[0]), int(numbers[1]), asked
                 self._raise_refusal(verdict, numbers, wanted)
                 ticket = numbers[0]
                 left = min(deadline - time.monotonic(), int(numbers[1]) / 1e6 + _MARGIN_SEC)

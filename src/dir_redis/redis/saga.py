@@ -1,9 +1,11 @@
 """Dirty marks in a hash of their partition, with sorted sets for their order and for their claims.
 
-``sagas_due`` has every dirty flow by when it may be claimed: at the time of its mark, or once the
-lease of its claim is over. So the first of it is the one to claim, whatever there is behind it. The
-marks lie in one hash, and not in a key each, since only the script that claims learns which flow it
-is, and may touch no other keys than those it is called with.
+``sagas_due`` has the flows that wait by since when they do: the time of the mark, or of the end of
+a lease. So the first of it is the one to claim. ``sagas_claimed`` has the others by the end of
+their lease; a claim first moves those whose lease is over back. ``sagas_counter`` keeps the latest
+epoch, which a flow that was cleared leaves behind, so that epochs rise under any clock. The marks
+lie in one hash, and not in a key each, since only the script that claims learns which flow it is,
+and may touch no other keys than those it is called with.
 """
 
 from __future__ import annotations
@@ -65,22 +67,27 @@ class RedisSagaStorage(RedisStorage, SagaClaimStorage):
         queues = list(
             zip(
                 keys.in_each_partition("sagas_due"),
+                keys.in_each_partition("sagas_claimed"),
                 keys.in_each_partition("sagas_marks"),
                 keys.in_each_partition("sagas_claims"),
+                keys.in_each_partition("sagas_counter"),
                 strict=True,
             )
         )
         for turn in range(len(queues)):
             queue = queues[(first + turn) % len(queues)]
-            reply = yield Call("saga_claim", queue, (owner, round(lease_sec * 1_000_000)))
-            answer = as_text(reply)
+            call = Call("saga_claim", queue, (owner, round(lease_sec * 1_000_000)))
+            answer = as_text((yield call))
+            while answer == "MORE":
+                answer = as_text((yield call))
             if answer != "NONE":
                 return (yield from self._claimed(answer))
         return None
 
     @operation
     def renew_dirty(self, dfid: str, epoch: int, lease_sec: float) -> Steps[datetime]:
-        keys = (self._keys.sagas_due(dfid), self._keys.sagas_claims(dfid))
+        due, claims = self._keys.sagas_due(dfid), self._keys.sagas_claims(dfid)
+        keys = (due, self._keys.sagas_claimed(dfid), claims)
         reply = yield Call("saga_renew", keys, (dfid, epoch, round(lease_sec * 1_000_000)))
         word, _, until = as_text(reply).partition(" ")
         if word == "LOST":
@@ -90,7 +97,12 @@ class RedisSagaStorage(RedisStorage, SagaClaimStorage):
     @operation
     def release_dirty(self, dfid: str, epoch: int) -> Steps[None]:
         keys = self._keys
-        queue = (keys.sagas_dirty(dfid), keys.sagas_due(dfid), keys.sagas_claims(dfid))
+        queue = (
+            keys.sagas_dirty(dfid),
+            keys.sagas_due(dfid),
+            self._keys.sagas_claimed(dfid),
+            keys.sagas_claims(dfid),
+        )
         if as_text((yield Call("saga_release", queue, (dfid, epoch)))) == "LOST":
             raise compensation_lost(dfid, epoch)
 
@@ -148,6 +160,7 @@ class RedisSagaStorage(RedisStorage, SagaClaimStorage):
         return (
             keys.sagas_dirty(dfid),
             keys.sagas_due(dfid),
+            self._keys.sagas_claimed(dfid),
             keys.sagas_marks(dfid),
             keys.sagas_claims(dfid),
             keys.saga(dfid),

@@ -14,10 +14,10 @@ from dir_redis.audit_events import (
     PAGE_ROWS,
     TRIM_ROWS,
     AuditRecord,
-    NumberedPages,
     check_limits,
     encode_details,
     not_a_cursor,
+    numbered_events,
     parse_number,
     records_of,
 )
@@ -74,7 +74,7 @@ class SqliteDecisionAuditStorage(SqliteStorage, AuditStreamStorage):
     def iter_events(self, dfid: str | None = None, *, after: str | None = None) -> EventIterator:
         of_flow = dfid is not None
         number = parse_number("after", after or "", of_flow=of_flow)
-        return NumberedPages(partial(self._page, dfid), number).events(of_flow=of_flow)
+        return numbered_events(partial(self._page, dfid), _row, number, of_flow=of_flow)
 
     @checked
     def follow(
@@ -84,7 +84,7 @@ class SqliteDecisionAuditStorage(SqliteStorage, AuditStreamStorage):
             ((number,),) = self._database.read(_LAST_ID)
         else:
             number = parse_number("after", after)
-        return NumberedPages(partial(self._next_page, timeout_sec), number).events()
+        return numbered_events(partial(self._next_page, timeout_sec), _row, number)
 
     @checked
     def commit_archived(self, group: str, cursor: str) -> None:
@@ -133,14 +133,14 @@ class SqliteDecisionAuditStorage(SqliteStorage, AuditStreamStorage):
             if page < TRIM_ROWS:
                 return dropped
 
-    def _page(self, dfid: str | None, after: int) -> list[tuple[int, dict[str, Any]]]:
+    def _page(self, dfid: str | None, after: int) -> list[tuple[int, Any]]:
         of_flow, flow = ("", ()) if dfid is None else ("dfid = ? AND", (dfid,))
         records = self._database.read(
             f"{_SELECT} WHERE {of_flow} id > ? ORDER BY id LIMIT ?", *flow, after, PAGE_ROWS
         )
-        return list(zip((record[0] for record in records), _rows(records), strict=True))
+        return [(record[0], record) for record in records]
 
-    def _next_page(self, timeout_sec: float | None, after: int) -> list[tuple[int, dict[str, Any]]]:
+    def _next_page(self, timeout_sec: float | None, after: int) -> list[tuple[int, Any]]:
         """Look again and again for rows after a number; return none when time is over."""
         deadline = None if timeout_sec is None else time.monotonic() + timeout_sec
         pause = FIRST_PAUSE_SEC
@@ -201,26 +201,18 @@ def _drop_oldest(connection: sqlite3.Connection, before: int, surplus_up_to: int
 
 
 def _rows(records: list[Any]) -> list[dict[str, Any]]:
-    return [
-        audit_row(
-            dfid=dfid,
-            root_dfid=root_dfid,
-            event=event,
-            moment=read_moment(_TABLE, row_id, timestamp),
-            step_id=step_id,
-            state=state,
-            details=parse_object(_TABLE, row_id, detail_json),
-            severity=severity,
-        )
-        for (
-            row_id,
-            dfid,
-            root_dfid,
-            event,
-            timestamp,
-            step_id,
-            state,
-            detail_json,
-            severity,
-        ) in records
-    ]
+    return [_row(record) for record in records]
+
+
+def _row(record: Any) -> dict[str, Any]:
+    row_id, dfid, root_dfid, event, timestamp, step_id, state, detail_json, severity = record
+    return audit_row(
+        dfid=dfid,
+        root_dfid=root_dfid,
+        event=event,
+        moment=read_moment(_TABLE, row_id, timestamp),
+        step_id=step_id,
+        state=state,
+        details=parse_object(_TABLE, row_id, detail_json),
+        severity=severity,
+    )

@@ -133,7 +133,8 @@ class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
         ticket = None
         try:
             while True:
-                left_sec = deadline - time.monotonic()
+                asked = time.monotonic()
+                left_sec = deadline - asked
                 time_is_over = left_sec <= 0
                 with self._database.transaction() as connection:
                     now = self._database.clock.now()
@@ -161,6 +162,7 @@ class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
                         token,
                         None if until is None else as_datetime(until),
                         lease_sec,
+                        leased_at=asked,
                     )
                 if time_is_over:
                     ticket = None

@@ -69,11 +69,15 @@ class SqliteSagaStorage(SqliteStorage, SagaClaimStorage):
             rowid, dfid, failed_step, partial_state_json, last_epoch = row
             if not isinstance(last_epoch, int):
                 raise CorruptRecordError(f"saga_dirty_state {dfid!r}", "its epoch is no integer")
-            epoch = max(last_epoch + 1, now)
+            epoch = max(last_epoch + 1, _latest_epoch(connection) + 1, now)
             until = now + round(lease_sec * 1_000_000)
             connection.execute(
                 "UPDATE saga_dirty_state SET epoch = ?, owner = ?, due_us = ? WHERE rowid = ?",
                 (epoch, owner, until, rowid),
+            )
+            connection.execute(
+                "INSERT OR REPLACE INTO dir_redis_meta (name, value) VALUES ('saga_epoch', ?)",
+                (epoch,),
             )
         partial_state = parse_document("saga_dirty_state", dfid, partial_state_json)
         return DirtyClaim(dfid, epoch, failed_step, partial_state, as_datetime(until))
@@ -119,6 +123,16 @@ class SqliteSagaStorage(SqliteStorage, SagaClaimStorage):
                     (dfid, epoch),
                 )
                 _check_claimed(cleared, dfid, epoch)
+
+
+def _latest_epoch(connection: sqlite3.Connection) -> int:
+    """The latest epoch of all, which a flow that was cleared leaves behind."""
+    select = "SELECT value FROM dir_redis_meta WHERE name = 'saga_epoch'"
+    rows = connection.execute(select).fetchall()
+    latest = rows[0][0] if rows else 0
+    if not isinstance(latest, int):
+        raise CorruptRecordError("dir_redis_meta 'saga_epoch'", "it is no integer")
+    return latest
 
 
 def _check_claimed(changed: sqlite3.Cursor, dfid: str, epoch: int) -> None:
