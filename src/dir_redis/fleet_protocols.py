@@ -725,7 +725,11 @@ class FlowStatusStorage(LifecycleStorage, Protocol):
 
 
 class EventIterator(Iterator[dict[str, Any]], Protocol):
-    """Audit rows one by one, read in pages of bounded size."""
+    """Audit rows one by one, read in pages of bounded size.
+
+    It passes over no row: after an error it goes on where it was, and raises the error of a corrupt
+    row again at every step.
+    """
 
     @property
     def cursor(self) -> str:
@@ -744,10 +748,14 @@ class AuditStreamStorage(DecisionAuditStorage, Protocol):
     def record_many(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append many rows, in order; all rows of one partition in one atomic step.
 
+        Calling again after an error of the store may store rows twice.
+
         Args:
             rows: dicts of the arguments of ``record``, by name; at most 10,000.
 
         Raises:
+            StorageUnavailableError: with ``outcome_unknown`` also if a later partition's rows could
+                not be stored, for whatever reason; the message says how many are.
             TypeError: a row has an unknown argument or lacks ``dfid`` or ``event``; nothing was
                 stored.
             ValueError: an argument of a row is refused, as ``record`` would, or there are too many
@@ -799,12 +807,17 @@ class AuditStreamStorage(DecisionAuditStorage, Protocol):
             cursor: a cursor of ``iter_events`` over all flows or of ``follow``.
 
         Raises:
-            ValueError: the cursor is not one of this store, or ahead of all its rows.
+            ValueError: the cursor is not one of this store, or ahead of all its rows; nothing was
+                committed.
         """
         ...
 
     def get_archived(self, group: str) -> str | None:
-        """Return the cursor a reader group has committed, or None if there is no such group."""
+        """Return the cursor a reader group has committed, or None if there is no such group.
+
+        A group whose registering or forgetting was cut off between two partitions is none either:
+        commit again, or forget it again. So a group that has a cursor holds back every trim.
+        """
         ...
 
     def forget_group(self, group: str) -> None:

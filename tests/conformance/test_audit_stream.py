@@ -275,6 +275,9 @@ BAD_CURSORS = (
     "-",
     "01",
     "9" * 30,
+    f"{2**64}-0",
+    f"0-{2**64}",
+    f"{2**64 - 1}-{2**64 - 1}",
 )
 
 
@@ -294,7 +297,13 @@ def test_what_is_no_cursor_is_refused_at_once(audit, cursor):
     assert audit.get_archived("g") is None
 
 
-@pytest.mark.parametrize("cursor", [*BAD_CURSORS, "flow:", "flow:x", "flow:01", "1", "1-1"])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        *(*BAD_CURSORS, "flow:", "flow:x", "flow:01", "1", "1-1"),
+        *(f"flow:{2**64}-0", f"flow:0-{2**64}", f"flow:{2**64 - 1}-{2**64 - 1}"),
+    ],
+)
 def test_what_is_no_cursor_of_a_flow_is_refused_at_once(audit, cursor):
     with pytest.raises(ValueError, match=r"after (is no cursor of this store|must be)"):
         audit.iter_events("f", after=cursor)

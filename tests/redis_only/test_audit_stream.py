@@ -10,9 +10,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 
-from dir_redis import CorruptRecordError, StorageBundle, StorageError, open_storage
+from dir_redis import (
+    CorruptRecordError,
+    StorageBundle,
+    StorageError,
+    StorageRefusedError,
+    StorageUnavailableError,
+    open_storage,
+)
 from dir_redis.audit_events import PAGE_ROWS, TRIM_ROWS
+from dir_redis.redis.connection import connect
 from dir_redis.redis.flow_log import LogReader
 from tests.conftest import SERVERS
 from tests.fault_proxy import fault_proxy
@@ -97,6 +106,38 @@ def test_a_cut_while_many_are_sent_leaves_whole_partitions(partitioned: StorageB
     rows = [partitioned.decision_audit.events_for_dfid(f"f{n}") for n in range(30)]
     assert {len(own) for own in rows} == {2, 4}  # every flow has both its rows or none
     assert len(partitioned.decision_audit.all_events_chronological()) == sum(map(len, rows))
+
+
+@pytest.mark.parametrize("failing", [1, 3])
+def test_a_failure_says_how_many_rows_of_other_partitions_are_stored(
+    partitioned: StorageBundle, failing: int
+) -> None:
+    audit = partitioned.decision_audit
+    audit.record_many(of_flows(60))  # loads the script everywhere
+    driver: Any = audit._driver  # type: ignore[attr-defined]
+    execute = driver._execute_command
+    sent = itertools.count(1)
+
+    def refuse(*command: Any) -> Any:
+        if next(sent) == failing:
+            raise redis.exceptions.ResponseError("OOM command not allowed")
+        return execute(*command)
+
+    driver._execute_command = refuse
+    with pytest.raises(StorageError) as caught:
+        audit.record_many(of_flows(60))
+    driver._execute_command = execute
+
+    stored = len(audit.all_events_chronological()) - 60
+    if failing == 1:
+        assert stored == 0
+        assert isinstance(caught.value, StorageRefusedError)
+    else:
+        assert 0 < stored < 60
+        assert isinstance(caught.value, StorageUnavailableError)
+        assert caught.value.outcome_unknown
+        assert f"of 60 rows {stored}, of other partitions, are stored" in str(caught.value)
+        assert isinstance(caught.value.__cause__, StorageRefusedError)
 
 
 def test_rows_of_one_call_have_one_moment_and_consecutive_ids(
@@ -228,6 +269,93 @@ def test_after_an_error_an_iterator_goes_on_where_it_was(store: StorageBundle) -
     with pytest.raises(StorageError, match="the store is away"):
         next(iterator)
     driver._execute_command = execute
+
+    assert rows + events(iterator) == [str(n) for n in range(PAGE_ROWS + 5)]
+
+
+def spoil(raw: Any, key: str, entry_id: bytes, fields: dict[Any, Any]) -> None:
+    """Put other fields into an entry, in its place."""
+    entries = raw.xrange(key)
+    raw.delete(key)
+    for one, content in entries:
+        raw.xadd(key, {**content, **fields} if one == entry_id else content, id=one)
+
+
+@pytest.mark.parametrize("garbage", [{"details": "{"}, {"event": b"\xff"}])
+@pytest.mark.parametrize("read", ["iter_events", "iter_events of a flow", "follow"])
+def test_a_corrupt_row_is_never_passed_over(
+    store: StorageBundle, raw: Any, namespace: str, read: str, garbage: dict[Any, Any]
+) -> None:
+    audit = store.decision_audit
+    key = f"{{{namespace}:0}}:audit"
+    audit.record_many(of_flows(10, flows=1))
+    ids = [entry_id for entry_id, _ in raw.xrange(key)]
+    spoil(raw, key, ids[4], garbage)
+    flow, mark = (None, "") if read != "iter_events of a flow" else ("f0", "flow:")
+    iterator = (
+        audit.follow(after="", timeout_sec=0) if read == "follow" else audit.iter_events(flow)
+    )
+
+    assert events(itertools.islice(iterator, 4)) == ["0", "1", "2", "3"]
+    for _ in range(3):
+        with pytest.raises(CorruptRecordError, match="audit"):
+            next(iterator)
+        assert iterator.cursor == mark + ids[3].decode()
+
+    again = audit.iter_events(flow, after=iterator.cursor)
+    with pytest.raises(CorruptRecordError) as caught:
+        next(again)
+    assert caught.value.key == key
+
+
+def test_an_archiver_that_goes_on_after_a_corrupt_row_loses_none_behind_it(
+    partitioned: StorageBundle, server_url: str, namespace: str
+) -> None:
+    audit = partitioned.decision_audit
+    audit.commit_archived("g", "")
+    audit.record_many(of_flows(60))
+    key = f"{{{namespace}:2}}:audit"
+    client: Any = connect(server_url, attempt_timeout_sec=5).client
+    [entry_id, _] = client.xrange(key)[3]
+    spoil(client, key, entry_id, {"details": "{"})
+    client.close()
+
+    iterator, archived = audit.iter_events(), []
+    for _ in range(70):
+        with contextlib.suppress(CorruptRecordError):
+            archived.append(next(iterator)["event"])
+        audit.commit_archived("g", iterator.cursor)
+
+    with pytest.raises(CorruptRecordError) as caught:
+        next(iterator)
+    assert caught.value.key == key
+    assert len(set(archived)) == len(archived)
+    assert audit.trim(max_rows=0) == len(archived) < 60
+
+
+@pytest.mark.parametrize("read", ["iter_events", "iter_events of a flow", "follow"])
+def test_an_interrupt_after_a_page_arrived_costs_no_row(store: StorageBundle, read: str) -> None:
+    audit = store.decision_audit
+    record_all(store, of_flows(PAGE_ROWS + 5, flows=1))
+    iterator = {
+        "iter_events": lambda: audit.iter_events(),
+        "iter_events of a flow": lambda: audit.iter_events("f0"),
+        "follow": lambda: audit.follow(after="", timeout_sec=0),
+    }[read]()
+    driver: Any = audit._driver  # type: ignore[attr-defined]
+    run = driver.run
+
+    def interrupted(steps: Any) -> Any:
+        run(steps)
+        raise KeyboardInterrupt
+
+    rows = []
+    for count in (0, PAGE_ROWS):
+        rows += events(itertools.islice(iterator, count))
+        driver.run = interrupted
+        with pytest.raises(KeyboardInterrupt):
+            next(iterator)
+        driver.run = run
 
     assert rows + events(iterator) == [str(n) for n in range(PAGE_ROWS + 5)]
 
@@ -553,6 +681,84 @@ def test_a_group_that_was_cut_off_while_registering_is_registered_by_the_next_tr
     partitioned.decision_audit.commit_archived("g", "")
     assert partitioned.decision_audit.get_archived("g") is not None
     assert partitioned.decision_audit.trim(max_rows=0) == 0
+
+
+def test_a_cursor_that_one_partition_refuses_is_committed_in_none(
+    partitioned: StorageBundle,
+) -> None:
+    audit = partitioned.decision_audit
+    audit.record_many(of_flows(60))
+    iterator = audit.iter_events()
+    assert len(list(iterator)) == 60
+    places = iterator.cursor.split(",")
+    ahead = ",".join([*places[:-1], f"9{places[-1]}"])
+
+    for before in (None, ""):
+        with pytest.raises(ValueError, match="cursor is no cursor of this store"):
+            audit.commit_archived("g", ahead)
+        assert audit.get_archived("g") == before
+        audit.commit_archived("g", "")
+
+    assert audit.trim(max_rows=0) == 0
+
+
+def test_a_group_that_was_cut_off_while_forgetting_is_none_until_it_is_committed_again(
+    partitioned: StorageBundle,
+) -> None:
+    audit = partitioned.decision_audit
+    audit.record_many(of_flows(60))
+    audit.commit_archived("g", "")
+    driver: Any = audit._driver  # type: ignore[attr-defined]
+    execute = driver._execute_command
+    sent = itertools.count(1)
+
+    def killed(*command: Any) -> Any:
+        if next(sent) == 4:
+            raise KeyboardInterrupt
+        return execute(*command)
+
+    driver._execute_command = killed
+    with pytest.raises(KeyboardInterrupt):
+        audit.forget_group("g")
+    driver._execute_command = execute
+
+    assert audit.get_archived("g") is None
+    audit.commit_archived("g", "")
+    assert audit.get_archived("g") == ""
+    assert audit.trim(max_rows=0) == 0
+
+
+LARGEST = 2**64 - 1
+
+
+@pytest.mark.parametrize(
+    "place", [f"{LARGEST + 1}-0", f"0-{LARGEST + 1}", f"{LARGEST}-{LARGEST}", "9" * 20 + "-1"]
+)
+def test_a_cursor_that_no_entry_can_have_is_refused_at_the_call(
+    partitioned: StorageBundle, place: str
+) -> None:
+    audit = partitioned.decision_audit
+    cursor = ",".join(["0-0"] * (PARTITIONS - 1) + [place])
+
+    for use in (
+        lambda: audit.iter_events(after=cursor),
+        lambda: audit.follow(after=cursor),
+        lambda: audit.commit_archived("g", cursor),
+        lambda: audit.iter_events("f", after=f"flow:{place}"),
+    ):
+        with pytest.raises(ValueError, match="is no cursor of this store"):
+            use()
+
+
+@pytest.mark.parametrize("place", [f"{LARGEST}-{LARGEST - 1}", f"{LARGEST - 1}-{LARGEST}"])
+def test_the_largest_cursor_is_one(partitioned: StorageBundle, place: str) -> None:
+    audit = partitioned.decision_audit
+    audit.record("f", "e")
+    cursor = ",".join([place] * PARTITIONS)
+
+    assert list(audit.iter_events(after=cursor)) == []
+    assert list(audit.follow(after=cursor, timeout_sec=0)) == []
+    assert list(audit.iter_events("f", after=f"flow:{place}")) == []
 
 
 def test_an_archiver_that_resumes_from_its_group_misses_and_repeats_nothing(
