@@ -13,6 +13,7 @@ from dir_redis.fleet_protocols import (
     EscalationQueueStorage,
     FlowStatusStorage,
     LeaseStorage,
+    LedgerChainStorage,
     RetryLimitStorage,
     RunOnceStorage,
     SagaClaimStorage,
@@ -21,7 +22,7 @@ from dir_redis.fleet_protocols import (
 
 @dataclass
 class StorageBundle:
-    """The nine storages a runtime works with; build one by hand to mix backends.
+    """The storages a runtime works with; build one by hand to mix backends.
 
     A context manager: leaving it closes what opening it opened (connections, files, an embedded
     server), and nothing that was handed in ready-made.
@@ -40,6 +41,8 @@ class StorageBundle:
     intent_retry: RetryLimitStorage
     escalation: EscalationQueueStorage
     lifecycle: FlowStatusStorage
+    # Behind the nine, so that building a bundle of them by hand goes on working; None only then.
+    decision_ledger: LedgerChainStorage = None  # type: ignore[assignment]
     url: str | None = field(default=None, kw_only=True)
     namespace: str | None = field(default=None, kw_only=True)
     on_close: Callable[[], None] | None = field(

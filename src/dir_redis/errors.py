@@ -189,6 +189,26 @@ class SessionSupersededError(StorageError):
         )
 
 
+class LedgerConflictError(StorageError):
+    """A flow has another entry in the ledger already, which stays; nothing was stored.
+
+    Attributes:
+        dfid: the flow.
+        differing: the fields that differ, sorted.
+    """
+
+    def __init__(self, dfid: str, differing: tuple[str, ...]) -> None:
+        super().__init__(dfid, differing)
+        self.dfid = dfid
+        self.differing = differing
+
+    def __str__(self) -> str:
+        return (
+            f"flow {self.dfid!r} has a ledger entry that differs in {', '.join(self.differing)}: "
+            "a flow is decided once, and its entry is never replaced"
+        )
+
+
 class StorageConfigurationError(StorageError):
     """A store cannot be opened as asked: a bad URL, a missing package, an unfit server."""
 

@@ -24,13 +24,21 @@ from dir_redis.protocols import (
     CapacityStorage,
     ContextStorage,
     DecisionAuditStorage,
+    DecisionLedgerStorage,
     EscalationStorage,
     IdempotencyStorage,
     IntentRetryStorage,
     LifecycleStorage,
     SagaStorage,
 )
-from dir_redis.records import AgentSession, DirtyClaim, Escalation, RetryCount, VersionedDocument
+from dir_redis.records import (
+    AgentSession,
+    ChainReport,
+    DirtyClaim,
+    Escalation,
+    RetryCount,
+    VersionedDocument,
+)
 from dir_redis.reservations import Holder, Reservation
 from dir_redis.run_once import Claim, run_once
 from dir_redis.transitions import DEFAULT_TRANSITIONS, Transitions
@@ -720,6 +728,35 @@ class FlowStatusStorage(LifecycleStorage, Protocol):
         Raises:
             TransitionConflictError: its status is neither the expected one nor the final one;
                 nothing was changed.
+        """
+        ...
+
+
+@runtime_checkable
+class LedgerChainStorage(DecisionLedgerStorage, Protocol):
+    """A ledger whose entries are chained by hash, so that no change to it goes unnoticed.
+
+    Each entry's SHA-256 covers all that the entry holds, its place and moment, and the SHA-256 of
+    the entry before it (of its partition).
+    """
+
+    def count_entries(self) -> int:
+        """Return how many entries there are, without reading them."""
+        ...
+
+    def verify_ledger(self, *, anchor: str | None = None) -> ChainReport:
+        """Walk the whole ledger and find the first entry that was changed or is missing.
+
+        Args:
+            anchor: the ``anchor`` of an earlier report, kept outside the store: the chain must
+                still pass through it. None checks the chain in itself; whoever can write the
+                store could have written all of it anew.
+
+        Returns:
+            What was found.
+
+        Raises:
+            ValueError: the anchor is not one of this store's.
         """
         ...
 

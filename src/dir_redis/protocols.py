@@ -187,6 +187,62 @@ class DecisionAuditStorage(Protocol):
         ...
 
 
+class VerifiedIntent(Protocol):
+    """What a ledger takes of a proof-carrying intent; dir-core's ProofCarryingIntent has it all."""
+
+    @property
+    def dfid(self) -> str: ...
+    @property
+    def intent_payload(self) -> Mapping[str, Any]: ...
+    @property
+    def context_ref(self) -> str: ...
+    @property
+    def evidence_hash(self) -> str: ...
+    @property
+    def signature(self) -> str | None: ...
+
+
+@runtime_checkable
+class DecisionLedgerStorage(Protocol):
+    """An append-only ledger of verified decisions, one entry per flow (DIR Topology C)."""
+
+    def init_schema(self) -> None:
+        """Make what the storage needs; may be called any number of times, by many at once."""
+        ...
+
+    def append(self, pci: VerifiedIntent, *, agent_id: str, root_dfid: str | None = None) -> None:
+        """Append a flow's verified intent; the same once more changes nothing.
+
+        Args:
+            pci: the proof-carrying intent: an object with ``dfid``, ``intent_payload`` (a dict,
+                stored as :func:`~dir_redis.dumps_json_dict` encodes it), ``context_ref``,
+                ``evidence_hash`` and ``signature`` (None counts as ``""``).
+            agent_id: the agent that decided.
+            root_dfid: the flow this one descends from; the flow itself by default.
+
+        Raises:
+            LedgerConflictError: the flow has an entry that differs; nothing was stored.
+        """
+        ...
+
+    def get_by_dfid(self, dfid: str) -> dict[str, Any] | None:
+        """Return a flow's entry, or None.
+
+        Returns:
+            A dict of ``dfid, root_dfid, agent_id, intent_payload`` (a dict)``, context_ref,
+            evidence_hash, signature`` and ``committed_at`` (``2026-11-23T16:00:00.123456Z``).
+        """
+        ...
+
+    def entries_for_dfid(self, dfid: str) -> list[dict[str, Any]]:
+        """Return a flow's entry in a list, which is empty if there is none."""
+        ...
+
+    def all_entries_chronological(self) -> list[dict[str, Any]]:
+        """Return the entries of all flows in order of insertion, as ``get_by_dfid`` does."""
+        ...
+
+
 @runtime_checkable
 class SagaStorage(Protocol):
     """Flows that failed half-way and wait for compensation (DIR §7)."""

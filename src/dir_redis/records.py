@@ -93,3 +93,41 @@ class Escalation(NamedTuple):
     outcome: EscalationOutcome
     remaining: int
     retry_after_sec: float
+
+
+class ChainBreak(NamedTuple):
+    """Where a chain of records is broken first.
+
+    Attributes:
+        record: the key, or table and id, of the record; where it is missing, where it should be.
+        number: its place in the chain of its partition, from 1.
+        dfid: the flow it belongs to, if that is still known.
+        problem: ``"missing"``, or what is wrong with it.
+    """
+
+    record: str
+    number: int
+    dfid: str | None
+    problem: str
+
+
+class ChainReport(NamedTuple):
+    """What walking a chain of records found.
+
+    Attributes:
+        verified: how many records the chain holds, up to the break if there is one.
+        unchained: how many records belong to no chain, since they were written without.
+        anchor: where the chain ends. Kept outside the store it tells later whether anybody wrote
+            the chain anew: hand it to the next verification.
+        broken_at: the first break; None if there is none.
+    """
+
+    verified: int
+    unchained: int
+    anchor: str
+    broken_at: ChainBreak | None
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing was changed and nothing is missing."""
+        return self.broken_at is None

@@ -1,0 +1,1 @@
+"""Moving a store's records to another backend, beneath the Protocols."""
