@@ -11,11 +11,11 @@ PYTHON ?= $(shell for python in $(CANDIDATES); do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo demo-kernel test lint format bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Make .venv with everything the other targets need.
 
@@ -34,6 +34,9 @@ $(READY): pyproject.toml
 
 demo: $(READY) ## Run a fleet of 8 agents on real prices; ARGS="--workers 4 --kill 0" and so on.
 	@$(BIN)/python -m examples.fleet $(ARGS)
+
+demo-kernel: $(READY) ## Run dir-core's kernel in 4 processes; ARGS="--kernel unmodified" and so on.
+	@$(BIN)/python -m examples.kernel $(ARGS)
 
 test: $(READY) ## Run all tests, on real servers too; ARGS="-k saga" and so on.
 	@$(BIN)/python -m pytest --numprocesses auto $(ARGS)
