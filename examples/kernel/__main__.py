@@ -21,7 +21,6 @@ from dir_redis import (
 OK, BROKEN, UNABLE = 0, 1, 2
 REPORT_WIDTH = 80
 ONE_PROCESS_SCHEMES = ("memory", "fakeredis")
-MONTHS = 48
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,9 +82,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--months",
         type=_months,
-        default=MONTHS,
         metavar="N",
-        help=f"how many months of each symbol: 1 to 123 (default: {MONTHS})",
+        help="only N months of each symbol, 12 or more (default: all)",
     )
     parser.add_argument("--no-kill", action="store_true", help="kill nobody")
     options = parser.parse_args(arguments)
@@ -158,8 +156,10 @@ def _demo(options: argparse.Namespace, store: StorageBundle) -> int:
 
 
 def _months(text: str) -> int:
-    if not 1 <= int(text) <= 123:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 123")
+    if int(text) < 12:
+        raise argparse.ArgumentTypeError(
+            f"{text} is less than 12: too few for anybody to be killed"
+        )
     return int(text)
 
 

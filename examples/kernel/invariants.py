@@ -234,7 +234,7 @@ def books_agree(store: StorageBundle, history: History) -> Finding:
         }
         wrong = {dfid for dfid, _ in book.items() ^ executed.items()}
         problems += _those(f"is not the same in {symbol}'s book", wrong)
-    return Finding("books agree with the ledger", problems, f"{entries} entries")
+    return Finding("books agree with the orders", problems, f"{entries} entries")
 
 
 def nothing_left_behind(store: StorageBundle, history: History) -> Finding:

@@ -157,12 +157,12 @@ def _watch(
         if time.monotonic() - moved_at > STALLED_SEC:
             raise FleetError(f"nothing was finished for {STALLED_SEC:.0f} s")
         if not killed and len(lookout.ended) >= KILL_AFTER * len(plan.flows):
-            name = _victim(lookout, plan)
-            if name is not None:
-                processes[name].kill()
-                processes[name].join()
+            victim = _victim(lookout, plan)
+            if victim is not None:
+                processes[victim].kill()
+                processes[victim].join()
                 lookout.look()
-                display.say(lookout.note_kill(name))
+                display.say(lookout.note_kill(victim))
                 killed = True
         time.sleep(TICK_SEC)
 
@@ -170,5 +170,5 @@ def _watch(
 def _victim(lookout: Lookout, plan: Plan) -> str | None:
     """The process that leads most of the flows that hold capital, if one does."""
     held = {name: set(lookout.led_by(name)) & set(lookout.holders) for name in plan.workers}
-    name: str = max(held, key=lambda each: len(held[each]))
+    name = max(held, key=lambda each: len(held[each]))
     return name if held[name] else None
