@@ -38,11 +38,10 @@ def run_worker(url: str, namespace: str, name: str, hand: Sequence[Decision]) ->
         name: the process.
         hand: the decisions, in the order in which it takes them.
     """
-    logging.getLogger("dir_core").setLevel(logging.ERROR)  # the report says it all
+    logging.disable(logging.WARNING)  # the report says it all
     try:
         with open_storage(url, namespace=namespace) as store:
             desk = Desk(store, Plan.load(store), name)
-            desk.saga.revert_callback = partial(revert, desk)
             desk.register_agents()
             work(desk, hand)
     except StorageError as error:
@@ -52,6 +51,7 @@ def run_worker(url: str, namespace: str, name: str, hand: Sequence[Decision]) ->
 
 def work(desk: Desk, hand: Sequence[Decision]) -> None:
     """Lead flows, a few at a time: while one waits, others go on. Then wait for the last mark."""
+    desk.saga.revert_callback = partial(revert, desk)
     todo = deque(hand)
     with ThreadPoolExecutor(OPEN_FLOWS) as pool:
         for thread in [pool.submit(_work, desk, todo) for _ in range(OPEN_FLOWS)]:
