@@ -14,6 +14,7 @@ from dir_redis.memory import (
     MemoryAgentRegistryStorage,
     MemoryContextStorage,
     MemoryDecisionAuditStorage,
+    MemoryDecisionLedgerStorage,
     MemoryEscalationStorage,
     MemoryIdempotencyStorage,
     MemoryIntentRetryStorage,
@@ -26,6 +27,7 @@ from dir_redis.redis import (
     RedisAgentRegistryStorage,
     RedisContextStorage,
     RedisDecisionAuditStorage,
+    RedisDecisionLedgerStorage,
     RedisEscalationStorage,
     RedisIdempotencyStorage,
     RedisIntentRetryStorage,
@@ -41,6 +43,7 @@ from dir_redis.sqlite import (
     SqliteAgentRegistryStorage,
     SqliteContextStorage,
     SqliteDecisionAuditStorage,
+    SqliteDecisionLedgerStorage,
     SqliteEscalationStorage,
     SqliteIdempotencyStorage,
     SqliteIntentRetryStorage,
@@ -140,6 +143,7 @@ def memory_storage(*, amount_places: int = DEFAULT_PLACES) -> StorageBundle:
             resource_lock=resource_lock,
             intent_retry=intent_retry,
         ),
+        decision_ledger=MemoryDecisionLedgerStorage(store),
         url="memory://",
     )
 
@@ -170,6 +174,7 @@ def sqlite_storage(
             intent_retry=SqliteIntentRetryStorage(database),
             escalation=SqliteEscalationStorage(database),
             lifecycle=SqliteLifecycleStorage(database),
+            decision_ledger=SqliteDecisionLedgerStorage(database),
             url=f"sqlite:///{database.path}",
             on_close=database.close,
         )
@@ -203,6 +208,7 @@ def redis_storage(url_or_client: object, **options: Unpack[RedisOptions]) -> Sto
         intent_retry=RedisIntentRetryStorage(store),
         escalation=RedisEscalationStorage(store),
         lifecycle=RedisLifecycleStorage(store),
+        decision_ledger=RedisDecisionLedgerStorage(store),
         url=store.url,
         namespace=store.keys.namespace,
         on_close=store.close,
