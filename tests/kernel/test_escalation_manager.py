@@ -128,7 +128,7 @@ def test_managers_on_one_store_share_the_budgets(managers, bundle, escalation):
     assert pending(other) == pending(escalation) == ["flow-0", "flow-1", "flow-2"]
 
 
-@pytest.mark.parametrize("backend", [BACKENDS[0], SERVERS[0]], indirect=True)
+@pytest.mark.parametrize("backend", [BACKENDS[0], *SERVERS[:1]], indirect=True)
 def test_the_budget_is_there_again_after_the_window(managers, bundle):
     escalation = managers.EscalationManager(
         storage=bundle.escalation, max_escalations_per_hour=1, refill_interval_sec=REFILL_SEC
