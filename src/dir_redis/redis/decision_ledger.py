@@ -8,6 +8,7 @@ from typing import Any
 from dir_redis.chain import (
     BEGINNING,
     ChainWalk,
+    SaidEnd,
     StoredLink,
     Waypoint,
     parse_anchor,
@@ -72,11 +73,10 @@ class RedisDecisionLedgerStorage(RedisStorage, LedgerChainStorage):
         ends = self._keys.in_each_partition(f"{_LOG}_end")
         walks: list[ChainWalk] = []
         for log, end_key, points in zip(logs, ends, anchors, strict=True):
-            # Before the entries: those that are appended meanwhile are behind it.
-            end = _waypoint(end_key, (yield Command("HMGET", end_key, ("number", "link"))))
-            walk = ChainWalk(BEGINNING, end, points, log)
+            walk = ChainWalk(BEGINNING, (yield from _said_end(end_key)), points, log)
             walks.append(walk)
             broken_at = yield from self._walk(walk, log)
+            broken_at = broken_at or walk.finish((yield from _said_end(end_key)))
             if broken_at is not None:
                 return report(walks, broken_at, 0)
         return report(walks, None, 0)
@@ -104,7 +104,7 @@ class RedisDecisionLedgerStorage(RedisStorage, LedgerChainStorage):
                 if [as_text(one) for one in ids] != [entry.place]:
                     problem = f"it should lead to entry {entry.place} and nowhere else"
                     return ChainBreak(flow, walk.end.number, link.dfid, problem)
-        return walk.finish()
+        return None
 
 
 def ledger_fields(record: LedgerRecord) -> tuple[Argument, ...]:
@@ -113,7 +113,9 @@ def ledger_fields(record: LedgerRecord) -> tuple[Argument, ...]:
     return tuple(word for field in fields for word in field)
 
 
-def _waypoint(end_key: str, reply: Any) -> Waypoint | CorruptRecordError:
+def _said_end(end_key: str) -> Steps[SaidEnd]:
+    """Ask where a chain ends."""
+    reply = yield Command("HMGET", end_key, ("number", "link"))
     try:
         number, link = map(as_optional_text, reply)
         return Waypoint(stored_end(end_key, number, link), end_key)
