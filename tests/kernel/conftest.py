@@ -1,4 +1,4 @@
-"""The managers of dir-core on every backend."""
+"""The managers on every backend: those of dir-core, unmodified, and those of dir_redis.kernel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.dir_core_needed import need_dir_core
 
-MANAGERS = {"unmodified": "dir_core"}
+MANAGERS = {"unmodified": "dir_core", "kernel": "dir_redis.kernel"}
 
 
 def pytest_pycollect_makemodule() -> None:

@@ -126,6 +126,15 @@ def test_a_proposal_of_no_kind_is_rejected(runtime):
     )
 
 
+@pytest.mark.parametrize("missing", ["dfid", "agent_id"])
+def test_a_proposal_without_a_flow_or_an_agent_is_an_error(runtime, bundle, missing):
+    """No store of this package keeps records under an empty id, so it is not a verdict."""
+    with pytest.raises(ValueError, match=missing):
+        runtime.evaluate_proposal(proposal(**{missing: ""}), {})
+
+    assert rows(bundle) == []
+
+
 @pytest.mark.parametrize(
     ("late_by", "verdict"),
     [
