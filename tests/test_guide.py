@@ -17,10 +17,11 @@ need_dir_core()
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "docs" / "dir-core.md").read_text()
-PYTHON = [
-    (f"{heading.strip()} {number}", code)
+# What stands under one heading belongs together.
+SECTIONS = [
+    (heading, "\n".join(re.findall(r"```python\n(.*?)```", text, re.S)))
     for heading, text in re.findall(r"^##+ ([^\n]+)\n(.*?)(?=^##+ |\Z)", GUIDE, re.S | re.M)
-    for number, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.S), 1)
+    if "```python" in text
 ]
 
 
@@ -33,7 +34,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageB
         yield store
 
 
-@pytest.mark.parametrize(("title", "code"), PYTHON, ids=[title for title, _ in PYTHON])
+@pytest.mark.parametrize(("title", "code"), SECTIONS, ids=[title for title, _ in SECTIONS])
 @pytest.mark.usefixtures("server")
 def test_the_snippets_print_what_they_say(
     title: str, code: str, capsys: pytest.CaptureFixture[str]
@@ -47,8 +48,15 @@ def test_the_snippets_print_what_they_say(
 
 
 def test_no_snippet_is_left_out() -> None:
-    assert len(PYTHON) == GUIDE.count("```python") == 7
-    assert set(re.findall(r"```(\w+)\n", GUIDE)) == {"python", "sh", "conf"}
+    assert [title for title, _ in SECTIONS] == [
+        "The one line",
+        "The one import",
+        "Moving your data",
+        "Ten hosts",
+        "What to watch",
+        "The ledger",
+    ]
+    assert set(re.findall(r"^```(\w+)\n", GUIDE, re.M)) == {"python", "sh", "conf"}
 
 
 def test_the_extras_that_are_installed_are_there() -> None:
