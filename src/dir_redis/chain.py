@@ -29,6 +29,9 @@ class ChainEnd(NamedTuple):
 
 BEGINNING = ChainEnd(0, _NO_LINK)
 
+# How often a log is walked at most whose oldest records are trimmed meanwhile.
+WALKS = 5
+
 
 def digest_of(fields: Iterable[str]) -> str:
     """Return the SHA-256 of a record's contents; each behind its length, so that none runs over."""
@@ -79,31 +82,37 @@ class Waypoint(NamedTuple):
     said_by: str
 
 
+SaidEnd = Waypoint | CorruptRecordError
+"""Where the store says that a chain ends, or why it cannot say."""
+
+
 class ChainWalk:
     """Follows the chain of one partition from record to record.
 
     Args:
         begin: where the chain begins; records before that were dropped on purpose.
-        end: where the store says that it ends, and how the report calls that; or why it cannot say.
+        said: where the store said that it ends, asked before the first record was read.
         waypoints: what it has to pass through besides.
         where: the partition's records, for the report.
     """
 
     def __init__(
-        self,
-        begin: ChainEnd,
-        end: Waypoint | CorruptRecordError,
-        waypoints: Sequence[Waypoint],
-        where: str,
+        self, begin: ChainEnd, said: SaidEnd, waypoints: Sequence[Waypoint], where: str
     ) -> None:
         self.end = begin
-        self.walked = 0
-        self._unreadable = end if isinstance(end, CorruptRecordError) else None
-        self._waypoints = [*waypoints, end] if isinstance(end, Waypoint) else waypoints
+        self.walked = self.passed_over = 0
+        self._waypoints = [*waypoints, *([said] if isinstance(said, Waypoint) else [])]
         self._where = where
 
-    def step(self, found: StoredLink) -> ChainBreak | None:
-        """Go on to the next record; return the break if it does not follow from the one before."""
+    def step(self, found: StoredLink | None) -> ChainBreak | None:
+        """Go on to the next record; return the break if it does not follow from the one before.
+
+        Args:
+            found: the record; None for one that is in no chain, which is passed over and counted.
+        """
+        if found is None:
+            self.passed_over += 1
+            return None
         expected = None if found.digest is None else next_end(self.end, found.digest, found.place)
         if expected is None or found.link != expected.link or found.number != expected.number:
             number = self.end.number + 1
@@ -116,15 +125,25 @@ class ChainWalk:
         self.walked += 1
         return self._at_waypoints()
 
-    def finish(self) -> ChainBreak | None:
-        """Say what is missing where no more records are."""
-        if self._unreadable is not None:
-            error = self._unreadable
-            return ChainBreak(error.key, self.end.number, None, error.problem)
+    def finish(self, said: SaidEnd) -> ChainBreak | None:
+        """Say what is wrong at the end, where no more records are.
+
+        Args:
+            said: where the store says now that the chain ends; others may have appended since the
+                last record was read, but it cannot be behind.
+        """
+        number = self.end.number
         broken = self._at_waypoints()  # of a chain without records
-        if broken is None and any(self.end.number < point.end.number for point in self._waypoints):
-            broken = ChainBreak(f"{self._where}, at its end", self.end.number + 1, None, "missing")
-        return broken
+        if broken is not None:
+            return broken
+        if any(number < point.end.number for point in self._waypoints):
+            return ChainBreak(f"{self._where}, at its end", number + 1, None, "missing")
+        if isinstance(said, CorruptRecordError):
+            return ChainBreak(said.key, number, None, said.problem)
+        if said.end.number < number or (said.end.number == number and said.end != self.end):
+            problem = f"it says that the chain ends at record {said.end.number}"
+            return ChainBreak(said.said_by, number, None, problem)
+        return None
 
     def _at_waypoints(self) -> ChainBreak | None:
         for point in self._waypoints:
@@ -185,11 +204,11 @@ def check_reaches(argument: str, points: Sequence[Waypoint], begin: ChainEnd) ->
             )
 
 
-def report(walks: Sequence[ChainWalk], broken_at: ChainBreak | None, unchained: int) -> ChainReport:
+def report(walks: Sequence[ChainWalk], broken_at: ChainBreak | None) -> ChainReport:
     """Put together what the walks through all partitions found."""
     return ChainReport(
         verified=sum(walk.walked for walk in walks),
-        unchained=unchained,
+        unchained=sum(walk.passed_over for walk in walks),
         anchor=format_anchor(walk.end for walk in walks),
         broken_at=broken_at,
     )

@@ -73,7 +73,8 @@ class MemoryDecisionLedgerStorage(MemoryStorage, LedgerChainStorage):
         [points] = parse_anchor("anchor", anchor, 1)
         with self._lock:
             entries, end = list(self._entries.values()), self._end
-        walk = ChainWalk(BEGINNING, Waypoint(end, "the ledger's end"), points, "the ledger")
+        said = Waypoint(end, "the ledger's end")
+        walk = ChainWalk(BEGINNING, said, points, "the ledger")
         for position, entry in enumerate(entries, start=1):
             found = StoredLink(
                 record=f"entry {position}",
@@ -85,8 +86,8 @@ class MemoryDecisionLedgerStorage(MemoryStorage, LedgerChainStorage):
             )
             broken_at = walk.step(found)
             if broken_at is not None:
-                return report([walk], broken_at, 0)
-        return report([walk], walk.finish(), 0)
+                return report([walk], broken_at)
+        return report([walk], walk.finish(said))
 
 
 def _as_returned(entry: _Entry) -> dict[str, Any]:

@@ -6,10 +6,15 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from dir_redis.chain import BEGINNING, ChainEnd, Waypoint, stored_end
+from dir_redis.chain import BEGINNING, ChainEnd, SaidEnd, Waypoint, stored_end
 from dir_redis.errors import CorruptRecordError
 
 Read = Callable[..., list[Any]]
+
+
+def rows_of(connection: sqlite3.Connection) -> Read:
+    """Read in the caller's transaction."""
+    return lambda sql, *values: connection.execute(sql, values).fetchall()
 
 
 def read_chain_end(read: Read, chain: str) -> ChainEnd:
@@ -50,8 +55,8 @@ def write_chain_begin(connection: sqlite3.Connection, chain: str, begin: ChainEn
     )
 
 
-def read_waypoint(read: Read, chain: str) -> Waypoint | CorruptRecordError:
-    """Return where a chain ends as verifying it takes it; or why that is not to be had."""
+def said_end(read: Read, chain: str) -> SaidEnd:
+    """Return where a chain ends as walking it takes that."""
     try:
         return Waypoint(read_chain_end(read, chain), _record(chain))
     except CorruptRecordError as error:

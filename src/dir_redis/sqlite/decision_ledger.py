@@ -7,18 +7,21 @@ from typing import Any
 
 from dir_redis.arguments import checked
 from dir_redis.chain import BEGINNING, ChainWalk, StoredLink, next_end, parse_anchor, report
+from dir_redis.errors import CorruptRecordError
 from dir_redis.fleet_protocols import LedgerChainStorage
 from dir_redis.ledger_entries import LedgerRecord, check_same, ledger_entry, ledger_record
 from dir_redis.protocols import VerifiedIntent
 from dir_redis.records import ChainReport
-from dir_redis.sqlite.chain_ends import read_chain_end, read_waypoint, write_chain_end
-from dir_redis.sqlite.columns import moment_column, parse_object, read_moment
+from dir_redis.sqlite.chain_ends import read_chain_end, rows_of, said_end, write_chain_end
+from dir_redis.sqlite.columns import as_bytes, moment_column, parse_object, read_moment, text_of
 from dir_redis.sqlite.storage import SqliteStorage
 
 _CHAIN = "ledger"
 _TABLE = "decision_ledger_entries"
 _FIELDS = ", ".join(LedgerRecord._fields)
 _SELECT = f"SELECT {_FIELDS}, id, committed_at, link FROM {_TABLE}"
+# As bytes, so that text which is no UTF-8 any more is found and named like any other change.
+_AS_BYTES = as_bytes(*LedgerRecord._fields, "committed_at", "link")
 _PAGE_ROWS = 2000
 
 
@@ -50,18 +53,18 @@ class SqliteDecisionLedgerStorage(SqliteStorage, LedgerChainStorage):
     @checked
     def verify_ledger(self, *, anchor: str | None = None) -> ChainReport:
         [points] = parse_anchor("anchor", anchor, 1)
-        end = read_waypoint(self._database.read, _CHAIN)
-        walk = ChainWalk(BEGINNING, end, points, _TABLE)
+        walk = ChainWalk(BEGINNING, said_end(self._database.read, _CHAIN), points, _TABLE)
         after = -(2**63)
         while rows := self._database.read(
-            f"{_SELECT} WHERE id > ? ORDER BY id LIMIT {_PAGE_ROWS}", after
+            f"SELECT {_AS_BYTES}, id FROM {_TABLE} WHERE id > ? ORDER BY id LIMIT {_PAGE_ROWS}",
+            after,
         ):
             for row in rows:
                 broken_at = walk.step(_stored_link(row))
                 if broken_at is not None:
-                    return report([walk], broken_at, 0)
-            after = rows[-1][-3]
-        return report([walk], walk.finish(), 0)
+                    return report([walk], broken_at)
+            after = rows[-1][-1]
+        return report([walk], walk.finish(said_end(self._database.read, _CHAIN)))
 
 
 def append_entry(connection: sqlite3.Connection, record: LedgerRecord, moment: int) -> None:
@@ -75,7 +78,9 @@ def append_entry(connection: sqlite3.Connection, record: LedgerRecord, moment: i
         check_same(LedgerRecord(*stored[: len(record)]), record)
         return
     committed_at = moment_column(moment)
-    end = read_chain_end(lambda sql, *values: connection.execute(sql, values).fetchall(), _CHAIN)
+    end = read_chain_end(rows_of(connection), _CHAIN)
+    if end == BEGINNING and connection.execute(f"SELECT 1 FROM {_TABLE} LIMIT 1").fetchone():
+        raise CorruptRecordError("chain_ends 'ledger'", "it is gone, and there are entries")
     end = next_end(end, record.digest, committed_at)
     marks = ", ".join("?" * (len(record) + 3))
     connection.execute(
@@ -86,14 +91,15 @@ def append_entry(connection: sqlite3.Connection, record: LedgerRecord, moment: i
 
 
 def _stored_link(row: Any) -> StoredLink:
-    *fields, row_id, committed_at, link = row
-    readable = all(isinstance(value, str) for value in (*fields, committed_at))
+    *columns, row_id = row
+    texts = [text_of(column) for column in columns]
+    *fields, committed_at, link = texts
     return StoredLink(
         record=f"{_TABLE} {row_id}",
-        dfid=fields[0] if isinstance(fields[0], str) else None,
+        dfid=fields[0],
         number=row_id,
         link=link,
-        digest=LedgerRecord(*fields).digest if readable else None,
+        digest=None if None in texts else LedgerRecord(*map(str, fields)).digest,
         place=str(committed_at),
     )
 
