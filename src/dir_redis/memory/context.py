@@ -24,12 +24,16 @@ from dir_redis.records import VersionedDocument
 
 @dataclass(slots=True)
 class _Document:
-    """The text that was set, what was merged into it since, and when it ends (microseconds)."""
+    """The text that was set, what was merged into it since, when it ends (microseconds), and whose.
+
+    Nothing returns the agent_id; it is kept for the other backends, to which a store may move.
+    """
 
     data_json: str
     version: int
     merged: dict[str, str] = field(default_factory=dict)
     ends: int | None = None
+    agent_id: str | None = None
 
 
 _Documents = dict[str, _Document]
@@ -59,7 +63,8 @@ class MemoryContextStorage(MemoryStorage, ContextMergeStorage):
         expected_version: int | None = None,
     ) -> None:
         with self._lock:
-            _set(self._live_sessions(), dfid, session_of(dfid), data_json, expected_version)
+            record = session_of(dfid)
+            _set(self._live_sessions(), dfid, record, data_json, expected_version, agent_id)
 
     @checked
     def get_state(self, agent_id: str) -> str | None:
@@ -79,7 +84,7 @@ class MemoryContextStorage(MemoryStorage, ContextMergeStorage):
     ) -> int:
         encoded = encode_updates(updates)
         with self._lock:
-            return _merge(self._live_sessions(), dfid, session_of(dfid), encoded)
+            return _merge(self._live_sessions(), dfid, session_of(dfid), encoded, agent_id)
 
     @checked
     def merge_state(self, agent_id: str, updates: Mapping[str, Any]) -> int:
@@ -134,18 +139,31 @@ def _read(documents: _Documents, identifier: str) -> VersionedDocument:
 
 
 def _set(
-    documents: _Documents, identifier: str, record: str, data_json: str, expected: int | None
+    documents: _Documents,
+    identifier: str,
+    record: str,
+    data_json: str,
+    expected: int | None,
+    agent_id: str | None = None,
 ) -> None:
-    document = documents.get(identifier)
-    found = 0 if document is None else document.version
-    check_version(record, expected, found)
-    documents[identifier] = _Document(data_json, found + 1)
+    document = documents.get(identifier) or _Document(EMPTY_OBJECT, 0)
+    check_version(record, expected, document.version)
+    documents[identifier] = _Document(
+        data_json, document.version + 1, agent_id=agent_id or document.agent_id
+    )
 
 
-def _merge(documents: _Documents, identifier: str, record: str, updates: dict[str, str]) -> int:
+def _merge(
+    documents: _Documents,
+    identifier: str,
+    record: str,
+    updates: dict[str, str],
+    agent_id: str | None = None,
+) -> int:
     document = documents.get(identifier) or _Document(EMPTY_OBJECT, 0)
     check_object(record, document.data_json)
     documents[identifier] = document
+    document.agent_id = agent_id or document.agent_id
     document.merged.update(updates)
     document.version += 1
     document.ends = None

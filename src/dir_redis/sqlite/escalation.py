@@ -72,7 +72,7 @@ class SqliteEscalationStorage(SqliteStorage, EscalationQueueStorage):
     ) -> None:
         with self._database.transaction() as connection:
             _meet_deadlines(connection, self._database.clock.now())
-            _decide(connection, dfid, decision, _exactly(resolved_at), proposal_json)
+            _decide(connection, dfid, decision, exactly(resolved_at), proposal_json)
 
     def get_pending_requests(self) -> list[dict[str, Any]]:
         rows = self._database.read(
@@ -288,7 +288,7 @@ def _meet_deadlines(connection: sqlite3.Connection, now: int) -> None:
     )
 
 
-def _exactly(text: str) -> str | bytes:
+def exactly(text: str) -> str | bytes:
     """The form in which a TIMESTAMP column, whose affinity is numeric, keeps any text."""
     return text.encode() if _NUMBER.fullmatch(text) else text
 

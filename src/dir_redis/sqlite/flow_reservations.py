@@ -17,7 +17,7 @@ from dir_redis.amounts import AmountScale
 from dir_redis.arguments import INT64_MAX
 
 # Rows of dir-core 0.1.0 know the second only.
-_SINCE = "COALESCE(since_us, 1000000 * CAST(strftime('%s', acquired_at) AS INTEGER))"
+SINCE = "COALESCE(since_us, 1000000 * CAST(strftime('%s', acquired_at) AS INTEGER))"
 
 # What there is to know of a resource for a flow, at a moment and a place in the queue. Leases that
 # have run out count as gone, whether or not somebody has removed them.
@@ -28,7 +28,7 @@ _LOOK = f"""
             SELECT SUM(units) FROM reservation_leases AS lease CROSS JOIN resource_locks AS lock
             ON lock.dfid = lease.dfid AND resource_id = rid WHERE until_us <= now), 0),
         units,
-        {_SINCE},
+        {SINCE},
         (SELECT units FROM resource_capacities WHERE resource_id = rid),
         EXISTS (
             SELECT 1 FROM reservation_queue
@@ -38,7 +38,7 @@ _LOOK = f"""
 """
 
 HOLDERS = f"""
-    SELECT lock.dfid, units, {_SINCE} AS since, until_us, token
+    SELECT lock.dfid, units, {SINCE} AS since, until_us, token
     FROM resource_locks AS lock LEFT JOIN reservation_leases AS lease ON lease.dfid = lock.dfid
     WHERE resource_id = ? AND units > 0 AND (until_us IS NULL OR until_us > ?)
     ORDER BY since, lock.dfid

@@ -1,0 +1,99 @@
+"""The two ends of a copy: opening what is named by a URL or a path, and telling them apart."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import ExitStack, closing
+from os import PathLike
+from pathlib import Path
+
+from dir_redis.bundle import StorageBundle
+from dir_redis.errors import StorageConfigurationError
+from dir_redis.memory import MemoryResourceLockStorage
+from dir_redis.migrate.dir_core import DirCoreFile
+from dir_redis.migrate.memory import MemoryRawStore
+from dir_redis.migrate.records import RawStore
+from dir_redis.migrate.sqlite import SqliteRawStore
+from dir_redis.opening import open_storage, sqlite_storage
+from dir_redis.sqlite import SqliteResourceLockStorage
+from dir_redis.sqlite.driver_errors import storage_error
+
+Place = StorageBundle | str | PathLike[str]
+
+_SQLITE_URL = "sqlite:///"
+
+
+def open_ends(source: Place, target: Place, opened: ExitStack) -> tuple[RawStore, RawStore]:
+    """Open both ends, the source without changing it if it is a file of dir-core's.
+
+    Args:
+        source: a bundle, a URL, or the path of a SQLite file, also of one that dir-core made.
+        target: a bundle, a URL, or the path of a SQLite file.
+        opened: closes what is opened here.
+
+    Raises:
+        ValueError: both are the same store, or a bundle mixes several.
+        StorageError: one cannot be opened.
+    """
+    path = _path_of(source)
+    if path is not None and not path.is_file():
+        raise StorageConfigurationError(f"{path} is no file; the source of a copy must be there")
+    writing, places = raw_store(_bundle(target, opened))
+    reading: RawStore
+    if path is not None and _is_of_dir_core(path):
+        reading = DirCoreFile(path, places=places)
+        opened.callback(reading.close)
+    else:
+        reading, _ = raw_store(_bundle(source, opened))
+    if _same(reading, writing):
+        raise ValueError(f"source and target are the same store: {reading.where}")
+    return reading, writing
+
+
+def raw_store(bundle: StorageBundle) -> tuple[RawStore, int]:
+    """What reads and writes a bundle's records, and how many decimal places its amounts keep.
+
+    Raises:
+        ValueError: the bundle's storages are not those of one store.
+    """
+    locks = bundle.resource_lock
+    if isinstance(locks, MemoryResourceLockStorage):
+        return MemoryRawStore(bundle), locks._scale.places
+    if isinstance(locks, SqliteResourceLockStorage):
+        return SqliteRawStore(bundle), locks._scale.places
+    raise ValueError(f"a copy knows nothing of {type(locks).__name__}")
+
+
+def _bundle(place: Place, opened: ExitStack) -> StorageBundle:
+    if isinstance(place, StorageBundle):
+        return place
+    if isinstance(place, str) and "://" in place:
+        return opened.enter_context(open_storage(place))
+    return opened.enter_context(sqlite_storage(place))
+
+
+def _path_of(place: Place) -> Path | None:
+    """The SQLite file that a place names; None if it names none."""
+    if isinstance(place, StorageBundle):
+        return None
+    if isinstance(place, str) and "://" in place:
+        return Path(place.removeprefix(_SQLITE_URL)) if place.startswith(_SQLITE_URL) else None
+    return Path(place)
+
+
+def _is_of_dir_core(path: Path) -> bool:
+    """Whether a file is not one of this package's, or at least never was opened by it."""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            return "dir_redis_meta" not in {name for (name,) in rows}
+    except sqlite3.Error as error:
+        raise storage_error(path, error) from error
+
+
+def _same(one: RawStore, other: RawStore) -> bool:
+    if isinstance(one, MemoryRawStore) and isinstance(other, MemoryRawStore):
+        return one.store is other.store
+    if isinstance(one, SqliteRawStore | DirCoreFile) and isinstance(other, SqliteRawStore):
+        return one.path.samefile(other.path)
+    return type(one) is type(other) and one.where == other.where

@@ -1,0 +1,115 @@
+"""The records of a SQLite store, read and written beneath its Protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from dir_redis.bundle import StorageBundle
+from dir_redis.migrate.records import (
+    Agent,
+    AuditRow,
+    Budget,
+    Capacity,
+    Counter,
+    DirtyMark,
+    HeldReservation,
+    IdempotencyKey,
+    K,
+    R,
+    ReaderGroup,
+    Record,
+    Request,
+    Retries,
+    Session,
+    State,
+    Transition,
+)
+from dir_redis.migrate.sqlite_logs import AuditRows, Transitions
+from dir_redis.migrate.sqlite_records import (
+    Agents,
+    Archivers,
+    Budgets,
+    Capacities,
+    Counters,
+    Keys,
+    Marks,
+    Rejections,
+    Requests,
+    Reservations,
+    Sessions,
+    States,
+)
+from dir_redis.migrate.tables import Part, find_in, read_log, read_part
+from dir_redis.sqlite import SqliteResourceLockStorage
+from dir_redis.sqlite.database import SqliteDatabase
+from dir_redis.sqlite.storage import SqliteStorage
+
+
+class SqliteRawStore:
+    """A SQLite store read and written beneath its Protocols; see :class:`RawStore`.
+
+    Args:
+        bundle: a bundle of SQLite storages that share a database, as ``sqlite_storage`` makes it.
+
+    Raises:
+        ValueError: the bundle holds other storages, or such of several files.
+    """
+
+    def __init__(self, bundle: StorageBundle) -> None:
+        locks = bundle.resource_lock
+        databases = [
+            storage._database if isinstance(storage, SqliteStorage) else None
+            for storage in (
+                *(bundle.agent_registry, bundle.context, bundle.idempotency),
+                *(bundle.decision_audit, bundle.saga, locks),
+                *(bundle.intent_retry, bundle.escalation, bundle.lifecycle),
+            )
+        ]
+        database = databases[0]
+        if (
+            database is None
+            or not isinstance(locks, SqliteResourceLockStorage)
+            or any(other is None or other.path != database.path for other in databases)
+        ):
+            raise ValueError("the bundle mixes backends; a copy needs the storages of one store")
+        self.database: SqliteDatabase = database
+        self.path = database.path
+        self.where = f"sqlite:///{database.path}"
+        scale = locks._scale
+        self._parts: dict[type, Any] = {
+            Counter: Counters(),
+            Agent: Agents(),
+            Session: Sessions(),
+            State: States(),
+            IdempotencyKey: Keys(),
+            DirtyMark: Marks(),
+            Capacity: Capacities(scale),
+            HeldReservation: Reservations(scale),
+            Retries: Rejections(),
+            Budget: Budgets(),
+            Request: Requests(),
+            ReaderGroup: Archivers(),
+        }
+        self._logs: dict[type, Any] = {AuditRow: AuditRows(), Transition: Transitions()}
+
+    def read(self, kind: type[R]) -> Iterator[R]:
+        if kind in self._logs:
+            return read_log(self._logs[kind], self.database.read)
+        return read_part(self._parts[kind], self.database.read, self.database.clock.now)
+
+    def find(self, kind: type[K], keys: Sequence[str]) -> Mapping[str, K]:
+        part: Part[K] = self._parts[kind]
+        return find_in(part, self.database.read, keys, self.database.clock.now())
+
+    def put(self, records: Iterable[Record]) -> None:
+        page = list(records)
+        if not page:
+            return
+        kind = type(page[0])
+        with self.database.transaction() as connection:
+            if kind in self._logs:
+                self._logs[kind].append(connection, page)
+            else:
+                for record in page:
+                    self._parts[kind].put(connection, record)
