@@ -1,0 +1,18 @@
+"""Races of dir-core's managers, its own and those of dir_redis.kernel, on a real server."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import SERVERS, Servers
+from tests.dir_core_needed import need_dir_core
+
+
+def pytest_pycollect_makemodule() -> None:
+    need_dir_core()
+
+
+@pytest.fixture
+def url(servers: Servers) -> str:
+    """A single real server: the first there is."""
+    return servers.url(SERVERS[0])
