@@ -100,3 +100,14 @@ def test_every_make_target_and_every_name_of_the_kernel_is_there() -> None:
     table = re.findall(r"^\| `(\w+)` \|", GUIDE, re.M)
     assert set(table) <= set(dir_redis.kernel.__all__)
     assert len(table) == 9
+
+
+def test_the_table_of_races_is_of_the_races_there_are() -> None:
+    from tests.kernel_races.races import RACES
+
+    table = dict(re.findall(r"^\| ([a-z0-9 ]+) \| (\d+) \|", GUIDE, re.M))
+    right = {race.what: str(race.right) for race in RACES if race.what in table}
+    kernel = dict(re.findall(r"^\| ([a-z0-9 ]+) \|.* (\d+) \|$", GUIDE, re.M))
+
+    assert table == right == kernel
+    assert len(table) == 10
