@@ -56,6 +56,7 @@ def require(user: str, storage: object, *needs: str) -> None:
     if missing:
         raise TypeError(
             f"{user} of dir_redis.kernel needs a storage with {' and '.join(missing)}, which "
-            f"{type(storage).__module__}.{type(storage).__name__} has not: take one of "
-            f"dir_redis.open_storage(), or dir_core's own {user} for this one"
+            f"{type(storage).__module__}.{type(storage).__name__} has not: take a storage "
+            "of a bundle, such as dir_redis.open_storage().resource_lock, or dir_core's own "
+            f"{user} for this one"
         )
