@@ -155,6 +155,18 @@ def test_another_process_goes_on_wherever_one_died(dfid: str) -> None:
     assert 8 < calls < 50
 
 
+def test_an_end_that_was_noted_stands() -> None:
+    todo = [BY_DFID["AAPL-2000-02"]]
+    store, desk = begun(todo)
+    desk.note("AAPL-2000-02", Event.ENDED, outcome=Outcome.NO_CAPITAL)
+
+    work(desk, todo)
+
+    assert History.read(store).at_broker("AAPL-2000-02", FILLED) == []
+    assert store.lifecycle.current_status("AAPL-2000-02") == "ABORTED"
+    assert broken(store) == []
+
+
 # The checks have teeth
 
 
