@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +17,10 @@ from typing import Any
 import pytest
 
 from dir_redis import StorageBundle, memory_storage, open_storage
+from tests.dir_core_needed import need_dir_core
 
-if sys.version_info < (3, 12):
-    pytest.skip("dir-core needs Python 3.12 or newer", allow_module_level=True)
+if find_spec("dir_core") is None:
+    need_dir_core()
 
 from dir_core import ProofCarryingIntent
 

@@ -15,7 +15,7 @@ OURS, UNMODIFIED = "ours", "unmodified"
 KERNELS = {OURS: "dir_redis.kernel", UNMODIFIED: "dir_core"}
 VERSION = "1.0.0"
 # And a demo of seconds does not wait half a minute for the dead.
-LEASES = {OURS: {"lease_sec": 1.5}, UNMODIFIED: {}}
+LEASES = {OURS: {"lease_sec": 2.5}, UNMODIFIED: {}}
 
 
 @dataclass
