@@ -42,7 +42,7 @@ def take_and_give_back(host: Host) -> bool:
     for _ in range(ROUNDS):
         if granted:
             locks.release(dfid)
-        granted = locks.acquire(dfid, {"capital": AMOUNT}) == LockResult.ACQUIRED
+        granted = locks.acquire(dfid, {"capital": AMOUNT}, 30) == LockResult.ACQUIRED
     return granted
 
 
