@@ -38,11 +38,10 @@ return once(function()
     if redis.call('XLEN', log_key) > 0 then
       error('DIRCORRUPT 3')
     end
-    chain_end = { 0, NO_LINK }
+    chain_end = chain_beginning()
   end
-  local link_of = sha256_of_two_digests_and_text()
-  local id
-  id, chain_end = append_link(log_key, chain_end, link_of, digest, ARGV, first, last)
+  local id, link_of = next_entry_id(log_key), sha256_of_two_digests_and_text()
+  chain_end = append_link(log_key, id, chain_end, link_of, digest, ARGV, first, last)
   redis.call('RPUSH', flow_key, id)
   write_chain_end(end_key, chain_end)
   return 'DONE'

@@ -4,6 +4,10 @@
 
 local NO_LINK = string.rep('0', 64)
 
+local function chain_beginning()
+  return { 0, NO_LINK }
+end
+
 -- The end of a chain as {number, link}; nothing if there is none. position: the key's place in KEYS.
 local function read_chain_end(end_key, position)
   local number, link = unpack(redis.call('HMGET', end_key, 'number', 'link'))
@@ -38,10 +42,15 @@ local function next_entry_id(log_key)
   return string.format('%s-%.0f', milliseconds, sequence)
 end
 
--- Appends the fields and values list[first] to list[last], with their number and link; returns the
--- entry's id and the new end of the chain.
-local function append_link(log_key, chain_end, link_of, digest, list, first, last)
-  local id = next_entry_id(log_key)
+-- The id after an id.
+local function following_id(id)
+  local milliseconds, sequence = string.match(id, '^(%d+)%-(%d+)$')
+  return string.format('%s-%.0f', milliseconds, tonumber(sequence) + 1)
+end
+
+-- Appends the fields and values list[first] to list[last] under an id, with their number and link;
+-- returns the new end of the chain.
+local function append_link(log_key, id, chain_end, link_of, digest, list, first, last)
   local number = string.format('%d', chain_end[1] + 1)
   local link = link_of(chain_end[2], digest, number .. ' ' .. id)
   local words = { unpack(list, first, last) }
@@ -49,7 +58,7 @@ local function append_link(log_key, chain_end, link_of, digest, list, first, las
     words[#words + 1] = word
   end
   redis.call('XADD', log_key, id, unpack(words))
-  return id, { chain_end[1] + 1, link }
+  return { chain_end[1] + 1, link }
 end
 
 local function write_chain_end(end_key, chain_end)

@@ -29,6 +29,9 @@ class ChainEnd(NamedTuple):
 
 BEGINNING = ChainEnd(0, _NO_LINK)
 
+# How often a log is walked at most whose oldest records are trimmed meanwhile.
+WALKS = 5
+
 
 def digest_of(fields: Iterable[str]) -> str:
     """Return the SHA-256 of a record's contents; each behind its length, so that none runs over."""
@@ -97,12 +100,19 @@ class ChainWalk:
         self, begin: ChainEnd, said: SaidEnd, waypoints: Sequence[Waypoint], where: str
     ) -> None:
         self.end = begin
-        self.walked = 0
+        self.walked = self.passed_over = 0
         self._waypoints = [*waypoints, *([said] if isinstance(said, Waypoint) else [])]
         self._where = where
 
-    def step(self, found: StoredLink) -> ChainBreak | None:
-        """Go on to the next record; return the break if it does not follow from the one before."""
+    def step(self, found: StoredLink | None) -> ChainBreak | None:
+        """Go on to the next record; return the break if it does not follow from the one before.
+
+        Args:
+            found: the record; None for one that is in no chain, which is passed over and counted.
+        """
+        if found is None:
+            self.passed_over += 1
+            return None
         expected = None if found.digest is None else next_end(self.end, found.digest, found.place)
         if expected is None or found.link != expected.link or found.number != expected.number:
             number = self.end.number + 1
@@ -194,11 +204,11 @@ def check_reaches(argument: str, points: Sequence[Waypoint], begin: ChainEnd) ->
             )
 
 
-def report(walks: Sequence[ChainWalk], broken_at: ChainBreak | None, unchained: int) -> ChainReport:
+def report(walks: Sequence[ChainWalk], broken_at: ChainBreak | None) -> ChainReport:
     """Put together what the walks through all partitions found."""
     return ChainReport(
         verified=sum(walk.walked for walk in walks),
-        unchained=unchained,
+        unchained=sum(walk.passed_over for walk in walks),
         anchor=format_anchor(walk.end for walk in walks),
         broken_at=broken_at,
     )

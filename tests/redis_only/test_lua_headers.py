@@ -105,7 +105,7 @@ def test_every_argument_is_documented_and_used(path: Path) -> None:
     in_body = {int(number) for number in re.findall(r"ARGV\[(\d+)\]", body)}
     handed_on = (
         r"(?:unpack\(ARGV|read_fields\(\w+, ARGV|append_row\(\w+, \w+, ARGV"
-        r"|append_link\(\w+, \w+, \w+, \w+, ARGV"
+        r"|append_link\([\w, ]+, ARGV|write_closing\([\w, ]+, ARGV"
         r"|write_fields\('\w+', \w+, ARGV|slice\(ARGV), (\d+)"
     )
     ranges = {int(n) for n in re.findall(handed_on, body)}

@@ -86,8 +86,8 @@ class MemoryDecisionLedgerStorage(MemoryStorage, LedgerChainStorage):
             )
             broken_at = walk.step(found)
             if broken_at is not None:
-                return report([walk], broken_at, 0)
-        return report([walk], walk.finish(said), 0)
+                return report([walk], broken_at)
+        return report([walk], walk.finish(said))
 
 
 def _as_returned(entry: _Entry) -> dict[str, Any]:

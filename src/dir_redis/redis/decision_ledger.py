@@ -5,29 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dir_redis.chain import (
-    BEGINNING,
-    ChainWalk,
-    SaidEnd,
-    StoredLink,
-    Waypoint,
-    parse_anchor,
-    report,
-    stored_end,
-)
+from dir_redis.chain import StoredLink, parse_anchor
 from dir_redis.errors import CorruptRecordError, LedgerConflictError
 from dir_redis.fleet_protocols import LedgerChainStorage
 from dir_redis.ledger_entries import LedgerRecord, ledger_entry, ledger_record
 from dir_redis.protocols import VerifiedIntent
 from dir_redis.records import ChainBreak, ChainReport
-from dir_redis.redis.flow_log import Entry, LogReader, read_all, read_flow
-from dir_redis.redis.replies import as_json, as_optional_text, as_text
+from dir_redis.redis.chained_log import (
+    LINK_FIELDS,
+    Found,
+    readable_fields,
+    stored_link,
+    verify_chains,
+)
+from dir_redis.redis.flow_log import Entry, read_all, read_flow
+from dir_redis.redis.replies import as_json, as_text
 from dir_redis.redis.steps import Argument, Call, Command, Steps, operation
 from dir_redis.redis.storage import RedisStorage
 
 _LOG = "ledger"
-_STORED = (*LedgerRecord._fields, "number", "link")
-_PAGE_ROWS = 500
 
 
 class RedisDecisionLedgerStorage(RedisStorage, LedgerChainStorage):
@@ -69,17 +65,7 @@ class RedisDecisionLedgerStorage(RedisStorage, LedgerChainStorage):
     @operation
     def verify_ledger(self, *, anchor: str | None = None) -> Steps[ChainReport]:
         anchors = parse_anchor("anchor", anchor, self._keys.partitions)
-        logs = self._keys.in_each_partition(_LOG)
-        ends = self._keys.in_each_partition(f"{_LOG}_end")
-        walks: list[ChainWalk] = []
-        for log, end_key, points in zip(logs, ends, anchors, strict=True):
-            walk = ChainWalk(BEGINNING, (yield from _said_end(end_key)), points, log)
-            walks.append(walk)
-            broken_at = yield from self._walk(walk, log)
-            broken_at = broken_at or walk.finish((yield from _said_end(end_key)))
-            if broken_at is not None:
-                return report(walks, broken_at, 0)
-        return report(walks, None, 0)
+        return (yield from verify_chains(self._keys, _LOG, anchors, self._find_links))
 
     def _of_flow(self, dfid: str) -> Steps[list[dict[str, Any]]]:
         entries = yield from read_flow(self._keys, _LOG, dfid)
@@ -90,21 +76,19 @@ class RedisDecisionLedgerStorage(RedisStorage, LedgerChainStorage):
             )
         return returned
 
-    def _walk(self, walk: ChainWalk, log: str) -> Steps[ChainBreak | None]:
-        """Walk one partition's chain; see also that every flow finds its entry."""
-        reader = LogReader([log], [""], page_rows=_PAGE_ROWS)
-        while page := [entry for _, entry in (yield from reader.read())]:
-            links = [_stored_link(log, entry) for entry in page]
-            flows = [self._keys.log_of_flow(_LOG, link.dfid or "") for link in links]
-            index = yield Call("flow_log_index", tuple(flows), (2,))
-            for link, flow, entry, ids in zip(links, flows, page, index, strict=True):
-                broken_at = walk.step(link)
-                if broken_at is not None:
-                    return broken_at
-                if [as_text(one) for one in ids] != [entry.place]:
-                    problem = f"it should lead to entry {entry.place} and nowhere else"
-                    return ChainBreak(flow, walk.end.number, link.dfid, problem)
-        return None
+    def _find_links(self, log: str, page: list[Entry]) -> Steps[list[Found]]:
+        """Make links of a page of entries; see also that every flow finds its entry."""
+        links = [_stored_link(log, entry) for entry in page]
+        flows = [self._keys.log_of_flow(_LOG, link.dfid or "") for link in links]
+        index = yield Call("flow_log_index", tuple(flows), (2,))
+        found: list[Found] = []
+        for link, flow, entry, ids in zip(links, flows, page, index, strict=True):
+            found.append(link)
+            if [as_text(one) for one in ids] != [entry.place]:
+                problem = f"it should lead to entry {entry.place} and nowhere else"
+                number = link.number if isinstance(link.number, int) else 0
+                found.append(ChainBreak(flow, number, link.dfid, problem))
+        return found
 
 
 def ledger_fields(record: LedgerRecord) -> tuple[Argument, ...]:
@@ -113,35 +97,11 @@ def ledger_fields(record: LedgerRecord) -> tuple[Argument, ...]:
     return tuple(word for field in fields for word in field)
 
 
-def _said_end(end_key: str) -> Steps[SaidEnd]:
-    """Ask where a chain ends."""
-    reply = yield Command("HMGET", end_key, ("number", "link"))
-    try:
-        number, link = map(as_optional_text, reply)
-        return Waypoint(stored_end(end_key, number, link), end_key)
-    except CorruptRecordError as error:
-        return error
-    except UnicodeDecodeError as error:
-        return CorruptRecordError(end_key, f"it should hold UTF-8 ({error})")
-
-
 def _stored_link(log: str, entry: Entry) -> StoredLink:
-    record = f"{log} {entry.place}"
-    try:
-        fields = entry.fields
-    except UnicodeDecodeError:
-        return StoredLink(record, None, None, None, None, entry.place)
-    number = fields.get("number", "")
-    whole = tuple(fields) == _STORED
-    return StoredLink(
-        record=record,
-        dfid=fields.get("dfid"),
-        # Only as it was written: int() would also take " 7" and "07".
-        number=int(number) if number.isdecimal() and str(int(number)) == number else None,
-        link=fields.get("link"),
-        digest=LedgerRecord(*list(fields.values())[:-2]).digest if whole else None,
-        place=entry.place,
-    )
+    fields = readable_fields(entry)
+    whole = tuple(fields) == (*LedgerRecord._fields, *LINK_FIELDS)
+    digest = LedgerRecord(*list(fields.values())[:-2]).digest if whole else None
+    return stored_link(log, entry, fields, digest)
 
 
 def _as_returned(key: str, entry: Entry) -> dict[str, Any]:

@@ -12,6 +12,11 @@ from dir_redis.errors import CorruptRecordError
 Read = Callable[..., list[Any]]
 
 
+def rows_of(connection: sqlite3.Connection) -> Read:
+    """Read in the caller's transaction."""
+    return lambda sql, *values: connection.execute(sql, values).fetchall()
+
+
 def read_chain_end(read: Read, chain: str) -> ChainEnd:
     """Return where a chain ends.
 

@@ -12,8 +12,8 @@ from dir_redis.fleet_protocols import LedgerChainStorage
 from dir_redis.ledger_entries import LedgerRecord, check_same, ledger_entry, ledger_record
 from dir_redis.protocols import VerifiedIntent
 from dir_redis.records import ChainReport
-from dir_redis.sqlite.chain_ends import read_chain_end, said_end, write_chain_end
-from dir_redis.sqlite.columns import moment_column, parse_object, read_moment
+from dir_redis.sqlite.chain_ends import read_chain_end, rows_of, said_end, write_chain_end
+from dir_redis.sqlite.columns import as_bytes, moment_column, parse_object, read_moment, text_of
 from dir_redis.sqlite.storage import SqliteStorage
 
 _CHAIN = "ledger"
@@ -21,9 +21,7 @@ _TABLE = "decision_ledger_entries"
 _FIELDS = ", ".join(LedgerRecord._fields)
 _SELECT = f"SELECT {_FIELDS}, id, committed_at, link FROM {_TABLE}"
 # As bytes, so that text which is no UTF-8 any more is found and named like any other change.
-_AS_BYTES = ", ".join(
-    f"CAST({name} AS BLOB)" for name in (*LedgerRecord._fields, "committed_at", "link")
-)
+_AS_BYTES = as_bytes(*LedgerRecord._fields, "committed_at", "link")
 _PAGE_ROWS = 2000
 
 
@@ -64,9 +62,9 @@ class SqliteDecisionLedgerStorage(SqliteStorage, LedgerChainStorage):
             for row in rows:
                 broken_at = walk.step(_stored_link(row))
                 if broken_at is not None:
-                    return report([walk], broken_at, 0)
+                    return report([walk], broken_at)
             after = rows[-1][-1]
-        return report([walk], walk.finish(said_end(self._database.read, _CHAIN)), 0)
+        return report([walk], walk.finish(said_end(self._database.read, _CHAIN)))
 
 
 def append_entry(connection: sqlite3.Connection, record: LedgerRecord, moment: int) -> None:
@@ -80,7 +78,7 @@ def append_entry(connection: sqlite3.Connection, record: LedgerRecord, moment: i
         check_same(LedgerRecord(*stored[: len(record)]), record)
         return
     committed_at = moment_column(moment)
-    end = read_chain_end(lambda sql, *values: connection.execute(sql, values).fetchall(), _CHAIN)
+    end = read_chain_end(rows_of(connection), _CHAIN)
     if end == BEGINNING and connection.execute(f"SELECT 1 FROM {_TABLE} LIMIT 1").fetchone():
         raise CorruptRecordError("chain_ends 'ledger'", "it is gone, and there are entries")
     end = next_end(end, record.digest, committed_at)
@@ -94,7 +92,7 @@ def append_entry(connection: sqlite3.Connection, record: LedgerRecord, moment: i
 
 def _stored_link(row: Any) -> StoredLink:
     *columns, row_id = row
-    texts = [_text(column) for column in columns]
+    texts = [text_of(column) for column in columns]
     *fields, committed_at, link = texts
     return StoredLink(
         record=f"{_TABLE} {row_id}",
@@ -104,13 +102,6 @@ def _stored_link(row: Any) -> StoredLink:
         digest=None if None in texts else LedgerRecord(*map(str, fields)).digest,
         place=str(committed_at),
     )
-
-
-def _text(column: bytes | None) -> str | None:
-    try:
-        return None if column is None else column.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def _entry(row: Any) -> dict[str, Any]:

@@ -143,6 +143,8 @@ _ADDED_COLUMNS = (
     ("decision_audit_events", "root_dfid TEXT"),
     ("decision_audit_events", "agent_id TEXT"),
     ("decision_audit_events", "severity TEXT NOT NULL DEFAULT 'INFO'"),
+    ("decision_audit_events", "chain_number INTEGER"),
+    ("decision_audit_events", "chain_link TEXT"),
     ("flow_transitions", "root_dfid TEXT"),
     ("resource_locks", "since_us INTEGER"),
     ("escalation_requests", "deadline_us INTEGER"),
