@@ -1,0 +1,23 @@
+"""What dir_redis.kernel guarantees, on every kind of backend; it needs dir-core, so Python 3.12."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from tests.conformance.conftest import race
+from tests.conftest import BACKENDS
+
+__all__ = ["race"]
+
+# Without dir-core only test_installed.py is left, which says why, and fails where it should be.
+if importlib.util.find_spec("dir_core") is None:
+    collect_ignore_glob = ["test_[!i]*.py", "test_i[!n]*.py", "test_in[!s]*.py"]
+
+
+# The kernel is the same on every Redis: one server and the cluster will do.
+@pytest.fixture(params=[name for name in BACKENDS if name not in ("fakeredis", "redis62")])
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of the backend a test runs on."""
+    return str(request.param)
