@@ -12,9 +12,6 @@
 local log_key, first_flow = KEYS[1], 2
 local words = tonumber(ARGV[1])
 
--- Few enough for unpack.
-local PUSHED_AT_ONCE = 1000
-
 return once(function()
   for position = first_flow, #KEYS - 1 do
     local flow_key = KEYS[position]
@@ -36,11 +33,6 @@ return once(function()
     ids[flow] = ids[flow] or {}
     table.insert(ids[flow], entry)
   end
-  for flow, own in ipairs(ids) do
-    local flow_key = KEYS[first_flow + flow - 1]
-    for from = 1, #own, PUSHED_AT_ONCE do
-      redis.call('RPUSH', flow_key, unpack(own, from, math.min(from + PUSHED_AT_ONCE - 1, #own)))
-    end
-  end
+  push_ids(first_flow, ids)
   return 'DONE'
 end)

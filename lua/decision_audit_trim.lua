@@ -6,7 +6,9 @@
 -- Uses: once, clock, order, trim
 -- KEYS[1] -> {<namespace>:<partition>}:audit  stream
 -- KEYS[2] -> {<namespace>:<partition>}:audit_groups  hash
--- KEYS[3..] -> {<namespace>:<partition>}:audit_flow:<dfid>  list of ids, one for each flow
+-- KEYS[3] -> {<namespace>:<partition>}:audit_end  hash, where the chain ends and, of what is dropped
+-- here, where it begins
+-- KEYS[4..] -> {<namespace>:<partition>}:audit_flow:<dfid>  list of ids, one for each flow
 -- KEYS[last] -> {<namespace>:<partition>}:op:<session>  string
 -- ARGV[1] = the age from which a row may go, microseconds; empty for none
 -- ARGV[2] = how many of the newest rows stay; empty for any number
@@ -15,12 +17,13 @@
 -- ARGV[last-1] = the operation's number in its session
 -- ARGV[last] = how long the session is kept, milliseconds
 -- Reply: how many rows were dropped
-local log_key, groups_key, first_flow = KEYS[1], KEYS[2], 3
+local log_key, groups_key, end_key, first_flow = KEYS[1], KEYS[2], KEYS[3], 4
 
 return once(function()
+  redis.call('HLEN', end_key) -- a key of another type fails here, before anything is written
   local position_of = {}
   for position = first_flow, #KEYS - 1 do
-    position_of[ARGV[position + 1]] = position
+    position_of[ARGV[position]] = position
   end
   local rows, count = oldest_rows(log_key, groups_key, ARGV[1], ARGV[2], ARGV[3])
   local dropped, ids = 0, {}
@@ -45,6 +48,10 @@ return once(function()
   for position, own in pairs(ids) do
     local flow_key = KEYS[position]
     redis.call('LTRIM', flow_key, #own, -1)
+  end
+  local number, link = last_link(rows, dropped)
+  if number then
+    redis.call('HSET', end_key, 'trimmed_number', number, 'trimmed_link', link)
   end
   if dropped > 0 then
     redis.call('XTRIM', log_key, 'MAXLEN', redis.call('XLEN', log_key) - dropped)

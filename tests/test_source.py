@@ -20,7 +20,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 # Arguments that a method checks while it converts them.
 CONVERTED = {
     *("resources", "capacities", "capacity", "details", "result", "since_str", "updates", "used"),
-    *("allowed", "rows"),
+    *("allowed", "rows", "pci"),
 }
 
 
@@ -84,7 +84,7 @@ def test_every_public_name_is_documented() -> None:
 
 STEMS = (
     *("agent_registry", "context", "idempotency", "decision_audit", "saga"),
-    *("resource_lock", "intent_retry", "escalation", "lifecycle"),
+    *("resource_lock", "intent_retry", "escalation", "lifecycle", "decision_ledger"),
 )
 
 

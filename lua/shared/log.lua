@@ -24,3 +24,16 @@ local function append_row(log_key, flow_key, list, first, last)
   redis.call('RPUSH', flow_key, entry)
   return entry
 end
+
+-- Few enough for unpack.
+local PUSHED_AT_ONCE = 1000
+
+-- Appends to the list of each flow its own new ids; the flows' keys are KEYS[first_flow] and on.
+local function push_ids(first_flow, ids_of_flows)
+  for flow, own in ipairs(ids_of_flows) do
+    local flow_key = KEYS[first_flow + flow - 1]
+    for from = 1, #own, PUSHED_AT_ONCE do
+      redis.call('RPUSH', flow_key, unpack(own, from, math.min(from + PUSHED_AT_ONCE - 1, #own)))
+    end
+  end
+end

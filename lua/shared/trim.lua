@@ -44,3 +44,21 @@ local function flow_of(row)
   end
   error('DIRCORRUPT 1')
 end
+
+-- The number and link of the last of the first so many rows that is in the chain; nothing if none is.
+local function last_link(rows, count)
+  for row = count, 1, -1 do
+    local number, link
+    for position = 1, #rows[row][2], 2 do
+      local field, value = rows[row][2][position], rows[row][2][position + 1]
+      if field == 'number' then
+        number = value
+      elseif field == 'link' then
+        link = value
+      end
+    end
+    if number and link then
+      return number, link
+    end
+  end
+end

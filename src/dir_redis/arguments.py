@@ -139,7 +139,7 @@ RULES: dict[str, Rule] = {
         ("status", "suspension_reason", "agent_version", "session_token", "event", "step_id")
         + ("state", "failed_step", "reason", "impact", "resolved_at", "decision")
         + ("from_status", "to_status", "expected", "to", "fingerprint", "default_decision", "by")
-        + ("cursor", "after"),
+        + ("cursor", "after", "anchor"),
         text,
     ),
     **dict.fromkeys(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dir_redis.arguments import INT64_MAX, checked
+from dir_redis.chain import digest_of
 from dir_redis.fleet_protocols import EventIterator
 from dir_redis.json_codec import encode_object
 
@@ -38,6 +39,16 @@ class AuditRecord(NamedTuple):
     root_dfid: str | None
     agent_id: str | None
     severity: str
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all that it holds, for the chain."""
+        return digest_of(
+            (
+                *("audit", self.dfid, self.event, self.step_id, self.state, self.details_json),
+                *(self.root_dfid or self.dfid, self.agent_id or "", self.severity),
+            )
+        )
 
 
 def encode_details(details: Mapping[str, Any] | None) -> str:

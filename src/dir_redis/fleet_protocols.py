@@ -870,6 +870,24 @@ class AuditStreamStorage(DecisionAuditStorage, Protocol):
         """Remove a reader group, which then holds back no trimming; an unknown one is fine."""
         ...
 
+    def verify_audit(self, *, anchor: str | None = None) -> ChainReport:
+        """Walk the log's chain and find the first row that was changed or is missing.
+
+        Rows are chained, as the ledger's entries are, where the store was opened with
+        ``audit_chain=True``. Rows that were written without are counted and passed over: nothing
+        tells whether they were changed. What was trimmed is not missing.
+
+        Args:
+            anchor: as of :meth:`LedgerChainStorage.verify_ledger`.
+
+        Returns:
+            What was found.
+
+        Raises:
+            ValueError: the anchor is not one of this store's, or the rows up to it were trimmed.
+        """
+        ...
+
     def trim(self, *, older_than_sec: float | None = None, max_rows: int | None = None) -> int:
         """Drop the oldest rows, but none that a reader group has not archived.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from os import PathLike
-from typing import Unpack
+from typing import TypedDict, Unpack
 
 from dir_redis.amounts import DEFAULT_PLACES
+from dir_redis.arguments import flag
 from dir_redis.bundle import StorageBundle
 from dir_redis.embedded import EmbeddedServer
 from dir_redis.errors import StorageConfigurationError
@@ -14,6 +15,7 @@ from dir_redis.memory import (
     MemoryAgentRegistryStorage,
     MemoryContextStorage,
     MemoryDecisionAuditStorage,
+    MemoryDecisionLedgerStorage,
     MemoryEscalationStorage,
     MemoryIdempotencyStorage,
     MemoryIntentRetryStorage,
@@ -26,6 +28,7 @@ from dir_redis.redis import (
     RedisAgentRegistryStorage,
     RedisContextStorage,
     RedisDecisionAuditStorage,
+    RedisDecisionLedgerStorage,
     RedisEscalationStorage,
     RedisIdempotencyStorage,
     RedisIntentRetryStorage,
@@ -41,6 +44,7 @@ from dir_redis.sqlite import (
     SqliteAgentRegistryStorage,
     SqliteContextStorage,
     SqliteDecisionAuditStorage,
+    SqliteDecisionLedgerStorage,
     SqliteEscalationStorage,
     SqliteIdempotencyStorage,
     SqliteIntentRetryStorage,
@@ -70,7 +74,7 @@ def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> Sto
 
             None takes the environment variable ``DIR_REDIS_URL``.
         options: see :class:`~dir_redis.RedisOptions`. ``memory://`` and ``sqlite://`` take
-            ``amount_places`` and have no use for the others.
+            ``amount_places`` and ``audit_chain`` and have no use for the others.
 
     Returns:
         A bundle; close it, or use it as a context manager.
@@ -94,11 +98,14 @@ def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> Sto
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise StorageConfigurationError(f"{where!r} is no URL; one looks like 'redis://localhost'")
-    amount_places = options.get("amount_places", DEFAULT_PLACES)
+    local: LocalOptions = {
+        "amount_places": options.get("amount_places", DEFAULT_PLACES),
+        "audit_chain": options.get("audit_chain", False),
+    }
     if scheme == "memory":
         if rest:
             raise StorageConfigurationError(f"memory:// takes no path, but {where!r} has one")
-        return memory_storage(amount_places=amount_places)
+        return memory_storage(**local)
     if scheme == "sqlite":
         path = _path_in(rest)
         if path is not None and "?" in path:
@@ -107,21 +114,32 @@ def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> Sto
             raise StorageConfigurationError(
                 f"{where!r} names no file; write sqlite:///relative.db or sqlite:////absolute.db"
             )
-        return sqlite_storage(path, amount_places=amount_places)
+        return sqlite_storage(path, **local)
     if scheme == "embedded":
         return embedded_storage(_path_in(rest), **options)
     return redis_storage(url, **options)
 
 
-def memory_storage(*, amount_places: int = DEFAULT_PLACES) -> StorageBundle:
+class LocalOptions(TypedDict, total=False):
+    """The options that every backend takes."""
+
+    amount_places: int
+    audit_chain: bool
+
+
+def memory_storage(
+    *, amount_places: int = DEFAULT_PLACES, audit_chain: bool = False
+) -> StorageBundle:
     """Open a store in this process's memory; gone with the process.
 
     Args:
         amount_places: decimal places a reserved amount keeps, 0 to 18.
+        audit_chain: whether audit rows are chained by hash, for ``verify_audit``.
     """
+    flag("audit_chain", audit_chain)
     store = MemoryStore()
     context = MemoryContextStorage(store)
-    decision_audit = MemoryDecisionAuditStorage(store)
+    decision_audit = MemoryDecisionAuditStorage(store, audit_chain=audit_chain)
     resource_lock = MemoryResourceLockStorage(store, amount_places=amount_places)
     intent_retry = MemoryIntentRetryStorage(store)
     return StorageBundle(
@@ -140,12 +158,16 @@ def memory_storage(*, amount_places: int = DEFAULT_PLACES) -> StorageBundle:
             resource_lock=resource_lock,
             intent_retry=intent_retry,
         ),
+        decision_ledger=MemoryDecisionLedgerStorage(store),
         url="memory://",
     )
 
 
 def sqlite_storage(
-    db_path: str | PathLike[str], *, amount_places: int = DEFAULT_PLACES
+    db_path: str | PathLike[str],
+    *,
+    amount_places: int = DEFAULT_PLACES,
+    audit_chain: bool = False,
 ) -> StorageBundle:
     """Open a store in one SQLite file, for the processes of one machine.
 
@@ -153,23 +175,27 @@ def sqlite_storage(
         db_path: the file, made with its parent folders; one of dir-core 0.1.0 is taken as it is.
         amount_places: decimal places a reserved amount keeps, 0 to 18; the first to open the
             file fixes it.
+        audit_chain: whether audit rows written through this store are chained by hash, for
+            ``verify_audit``; not fixed by the file.
 
     Raises:
         StorageConfigurationError: the path cannot be opened, or holds something else.
         NamespaceMismatchError: the file was made with another scale or a newer version.
     """
+    flag("audit_chain", audit_chain)
     database = SqliteDatabase(db_path)
     try:
         return StorageBundle(
             agent_registry=SqliteAgentRegistryStorage(database),
             context=SqliteContextStorage(database),
             idempotency=SqliteIdempotencyStorage(database),
-            decision_audit=SqliteDecisionAuditStorage(database),
+            decision_audit=SqliteDecisionAuditStorage(database, audit_chain=audit_chain),
             saga=SqliteSagaStorage(database),
             resource_lock=SqliteResourceLockStorage(database, amount_places=amount_places),
             intent_retry=SqliteIntentRetryStorage(database),
             escalation=SqliteEscalationStorage(database),
-            lifecycle=SqliteLifecycleStorage(database),
+            lifecycle=SqliteLifecycleStorage(database, audit_chain=audit_chain),
+            decision_ledger=SqliteDecisionLedgerStorage(database),
             url=f"sqlite:///{database.path}",
             on_close=database.close,
         )
@@ -203,6 +229,7 @@ def redis_storage(url_or_client: object, **options: Unpack[RedisOptions]) -> Sto
         intent_retry=RedisIntentRetryStorage(store),
         escalation=RedisEscalationStorage(store),
         lifecycle=RedisLifecycleStorage(store),
+        decision_ledger=RedisDecisionLedgerStorage(store),
         url=store.url,
         namespace=store.keys.namespace,
         on_close=store.close,

@@ -72,12 +72,15 @@ def test_every_key_is_documented_with_its_pattern_and_type_and_used(path: Path) 
     header, body = header_and_body(path)
     documented = [line for line in header if line.startswith("-- KEYS[")]
     names = [re.match(r"-- KEYS\[(\d+(?:\.\.)?|last)\] -> ", line)[1] for line in documented]  # type: ignore[index]
-    # A script for any number of keys documents them as KEYS[n..] and its session as KEYS[last].
+    # A script for any number of keys documents them as KEYS[n..] and, if it writes, its session as
+    # KEYS[last].
     many = [int(name[:-2]) for name in names if name.endswith("..")]
     if many:
-        assert names[-2:] == [f"{len(names) - 1}..", "last"]
+        own = names[:-1] if "once" in uses(path) else names
+        assert own[-1] == f"{len(own)}.."
+        assert names[len(own) :] == ["last"] * ("once" in uses(path))
         assert re.search(r"\bKEYS\[[a-z]", body)
-        names = [*names[:-2], str(many[0]), str(many[0] + 1)]
+        names = [str(number + 1) for number in range(len(names))]
     numbers = [int(name) for name in names]
 
     assert numbers == list(range(1, len(numbers) + 1))
@@ -102,6 +105,7 @@ def test_every_argument_is_documented_and_used(path: Path) -> None:
     in_body = {int(number) for number in re.findall(r"ARGV\[(\d+)\]", body)}
     handed_on = (
         r"(?:unpack\(ARGV|read_fields\(\w+, ARGV|append_row\(\w+, \w+, ARGV"
+        r"|append_link\([\w, ]+, ARGV|write_closing\([\w, ]+, ARGV"
         r"|write_fields\('\w+', \w+, ARGV|slice\(ARGV), (\d+)"
     )
     ranges = {int(n) for n in re.findall(handed_on, body)}
@@ -165,7 +169,7 @@ def test_only_commands_of_redis_6_2_are_called(path: Path) -> None:
         *("INCR", "ZUNIONSTORE"),
         *("HLEN", "HMGET", "HSET"),
         *("HVALS", "LINDEX", "LLEN", "LRANGE", "LTRIM", "PERSIST", "PEXPIRE", "PTTL", "RPUSH"),
-        *("SET", "STRLEN", "TIME", "XADD", "XLEN", "XRANGE", "XREVRANGE", "XTRIM"),
+        *("SET", "STRLEN", "TIME", "XADD", "XINFO", "XLEN", "XRANGE", "XREVRANGE", "XTRIM"),
         *("ZADD", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYLEX", "ZRANGEBYSCORE"),
         *("ZREM", "ZREVRANGE", "ZSCORE"),
     }

@@ -95,7 +95,7 @@ def test_another_programs_other_tables_are_welcome(path, raw):
 @pytest.mark.usefixtures("store")
 def test_a_file_of_a_newer_version_is_refused(path, raw):
     raw("UPDATE dir_redis_meta SET value = value + 1 WHERE name = 'schema_version'")
-    with pytest.raises(NamespaceMismatchError, match="schema version 3; this package knows 2"):
+    with pytest.raises(NamespaceMismatchError, match="schema version 4; this package knows 3"):
         sqlite_storage(path)
 
 

@@ -95,7 +95,7 @@ def test_a_file_of_schema_1_gets_what_leases_need(store, path, raw):
     with sqlite_storage(path) as again:
         again.resource_lock.reserve("g", {"seats": 2}, lease_sec=3600)
         assert [holder.dfid for holder in again.resource_lock.holders("seats")] == ["f", "g"]
-    assert raw("SELECT value FROM dir_redis_meta WHERE name = 'schema_version'") == [(2,)]
+    assert raw("SELECT value FROM dir_redis_meta WHERE name = 'schema_version'") == [(3,)]
 
 
 def test_nothing_is_left_of_reservations_and_waits_that_are_over(store, raw):

@@ -22,24 +22,44 @@ from dir_redis.audit_events import (
     parse_number,
     records_of,
 )
+from dir_redis.chain import (
+    BEGINNING,
+    ChainEnd,
+    ChainWalk,
+    StoredLink,
+    Waypoint,
+    check_reaches,
+    next_end,
+    parse_anchor,
+    report,
+)
 from dir_redis.fleet_protocols import AuditStreamStorage, EventIterator
 from dir_redis.log_rows import audit_row
 from dir_redis.memory.storage import MemoryStorage, MemoryStore
+from dir_redis.records import ChainReport
 
 
 class _Row(NamedTuple):
-    """A stored row; its number counts all rows there ever were."""
+    """A stored row; its number counts all rows there ever were, its end is its link, if any."""
 
     number: int
     moment: int
     record: AuditRecord
+    end: ChainEnd | None
 
 
 class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
-    """The audit log of one process."""
+    """The audit log of one process.
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
+    Args:
+        store: what it shares with others of a bundle; None to stand alone.
+        audit_chain: whether rows are chained by hash.
+    """
+
+    def __init__(self, store: MemoryStore | None = None, *, audit_chain: bool = False) -> None:
         super().__init__(store)
+        self._chained = audit_chain
+        self._chain_begin = self._chain_end = BEGINNING
         # Apart from the store's own condition, so that rows wake none but followers.
         self._appended = threading.Condition(self._lock)
         self._rows: list[_Row] = []
@@ -74,7 +94,10 @@ class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
             moment = self._clock.now()
             for record in records:
                 self._last_number += 1
-                row = _Row(self._last_number, moment, record)
+                end = None
+                if self._chained:
+                    end = self._chain_end = next_end(self._chain_end, record.digest, str(moment))
+                row = _Row(self._last_number, moment, record, end)
                 self._rows.append(row)
                 self._rows_by_flow[record.dfid].append(row)
             self._appended.notify_all()
@@ -138,12 +161,28 @@ class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
                     break
                 dropped += 1
             flows = Counter(row.record.dfid for row in self._rows[:dropped])
+            ends = [row.end for row in self._rows[:dropped] if row.end is not None]
+            self._chain_begin = ends[-1] if ends else self._chain_begin
             del self._rows[:dropped]
             for dfid, count in flows.items():
                 del self._rows_by_flow[dfid][:count]
                 if not self._rows_by_flow[dfid]:
                     del self._rows_by_flow[dfid]
             return dropped
+
+    @checked
+    def verify_audit(self, *, anchor: str | None = None) -> ChainReport:
+        [points] = parse_anchor("anchor", anchor, 1)
+        with self._lock:
+            rows, begin, end = list(self._rows), self._chain_begin, self._chain_end
+        check_reaches("anchor", points, begin)
+        said = Waypoint(end, "the audit log's end")
+        walk = ChainWalk(begin, said, points, "the audit log")
+        for row in rows:
+            broken_at = walk.step(_stored_link(row))
+            if broken_at is not None:
+                return report([walk], broken_at)
+        return report([walk], walk.finish(said))
 
     def _page(self, dfid: str | None, after: int) -> list[tuple[int, _Row]]:
         with self._lock:
@@ -166,6 +205,19 @@ class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
         rows = self._rows if dfid is None else self._rows_by_flow.get(dfid, [])
         first = bisect_right(rows, number, key=lambda row: row.number)
         return rows[first : first + PAGE_ROWS]
+
+
+def _stored_link(row: _Row) -> StoredLink | None:
+    if row.end is None:
+        return None
+    return StoredLink(
+        record=f"row {row.number}",
+        dfid=row.record.dfid,
+        number=row.end.number,
+        link=row.end.link,
+        digest=row.record.digest,
+        place=str(row.moment),
+    )
 
 
 def _as_returned(row: _Row) -> dict[str, Any]:

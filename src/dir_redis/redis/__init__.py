@@ -1,8 +1,9 @@
-"""The nine storages on Redis or Valkey, for the hosts of a fleet."""
+"""The storages on Redis or Valkey, for the hosts of a fleet."""
 
 from dir_redis.redis.agent_registry import RedisAgentRegistryStorage
 from dir_redis.redis.context import RedisContextStorage
 from dir_redis.redis.decision_audit import RedisDecisionAuditStorage
+from dir_redis.redis.decision_ledger import RedisDecisionLedgerStorage
 from dir_redis.redis.escalation import RedisEscalationStorage
 from dir_redis.redis.idempotency import RedisIdempotencyStorage
 from dir_redis.redis.intent_retry import RedisIntentRetryStorage
@@ -15,6 +16,7 @@ __all__ = [
     "RedisAgentRegistryStorage",
     "RedisContextStorage",
     "RedisDecisionAuditStorage",
+    "RedisDecisionLedgerStorage",
     "RedisEscalationStorage",
     "RedisIdempotencyStorage",
     "RedisIntentRetryStorage",

@@ -22,9 +22,18 @@ from dir_redis.audit_events import (
     parse_cursor,
     records_of,
 )
+from dir_redis.chain import StoredLink, parse_anchor
 from dir_redis.errors import CorruptRecordError, StorageError, StorageUnavailableError
 from dir_redis.fleet_protocols import AuditStreamStorage, EventIterator
 from dir_redis.log_rows import audit_row
+from dir_redis.records import ChainReport
+from dir_redis.redis.chained_log import (
+    LINK_FIELDS,
+    Found,
+    readable_fields,
+    stored_link,
+    verify_chains,
+)
 from dir_redis.redis.flow_log import (
     Entry,
     FlowReader,
@@ -39,6 +48,7 @@ from dir_redis.redis.steps import Argument, Call, Command, Steps, operation
 from dir_redis.redis.storage import RedisStorage
 
 _LOG = "audit"
+_FIELDS = ("dfid", "event", "step_id", "state", "details", "root_dfid", "agent_id", "severity")
 _PLACE = re.compile(r"(0|[1-9]\d{0,19})-(0|[1-9]\d{0,19})", re.ASCII)
 _LARGEST = 2**64 - 1  # of either part of an id
 
@@ -61,7 +71,10 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
     ) -> Steps[None]:
         encoded = encode_details(details)
         record = AuditRecord(dfid, event, step_id, state, encoded, root_dfid, agent_id, severity)
-        yield append(self._keys, _LOG, dfid, audit_fields(record))
+        if self._store.audit_chain:
+            yield self._append_many(self._keys.log(_LOG, dfid), [record])
+        else:
+            yield append(self._keys, _LOG, dfid, audit_fields(record))
 
     @operation
     def record_many(self, rows: Iterable[Mapping[str, Any]]) -> Steps[None]:
@@ -175,9 +188,10 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
             TRIM_ROWS,
         )
         dropped = 0
-        for log, groups_key in zip(
+        for log, groups_key, end_key in zip(
             self._keys.in_each_partition(_LOG),
             self._keys.in_each_partition("audit_groups"),
+            self._keys.in_each_partition(f"{_LOG}_end"),
             strict=True,
         ):
             found = TRIM_ROWS
@@ -186,20 +200,31 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
                 found, dfids = int(reply[0]), [as_text(dfid) for dfid in reply[1:]]
                 if found:
                     flows = [self._keys.log_of_flow(_LOG, dfid) for dfid in dfids]
-                    keys = (log, groups_key, *flows)
+                    keys = (log, groups_key, end_key, *flows)
                     page = yield Call("decision_audit_trim", keys, (*limits, *dfids))
                     dropped += int(page)
         return dropped
 
+    @operation
+    def verify_audit(self, *, anchor: str | None = None) -> Steps[ChainReport]:
+        anchors = parse_anchor("anchor", anchor, self._keys.partitions)
+        return (yield from verify_chains(self._keys, _LOG, anchors, _chained_page))
+
     def _append_many(self, log: str, records: list[AuditRecord]) -> Call:
+        chained = self._store.audit_chain
         numbers: dict[str, int] = {}
         words: list[Argument] = []
         for record in records:
             words.append(numbers.setdefault(record.dfid, len(numbers) + 1))
+            if chained:
+                words.append(record.digest)
             words.extend(audit_fields(record))
         flows = (self._keys.log_of_flow(_LOG, dfid) for dfid in numbers)
-        words_of_row = len(words) // len(records) - 1
-        return Call("decision_audit_record_many", (log, *flows), (words_of_row, *words))
+        arguments = (len(audit_fields(records[0])), *words)
+        if chained:
+            end_key = self._keys.chain_end(_LOG, records[0].dfid)
+            return Call("decision_audit_chain", (log, end_key, *flows), arguments)
+        return Call("decision_audit_record_many", (log, *flows), arguments)
 
     def _places(self, argument: str, cursor: str) -> list[str]:
         """The place in each partition that a cursor of all rows stands for.
@@ -224,6 +249,20 @@ def audit_fields(record: AuditRecord) -> tuple[Argument, ...]:
         *("root_dfid", record.root_dfid or "", "agent_id", record.agent_id or ""),
         *("severity", record.severity),
     )
+
+
+def _chained_page(log: str, page: list[Entry]) -> Steps[list[Found]]:
+    yield from ()  # it asks the server for nothing more
+    return [_stored_link(log, entry) for entry in page]
+
+
+def _stored_link(log: str, entry: Entry) -> StoredLink | None:
+    fields = readable_fields(entry)
+    if tuple(fields) == _FIELDS:
+        return None
+    whole = tuple(fields) == (*_FIELDS, *LINK_FIELDS)
+    digest = AuditRecord(*list(fields.values())[:-2]).digest if whole else None
+    return stored_link(log, entry, fields, digest)
 
 
 def _is_place(text: str) -> bool:

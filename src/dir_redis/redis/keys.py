@@ -79,13 +79,16 @@ class Keys:
     def claim_ended(self, key: str) -> str:
         return f"{self.tag_of(key)}claim_ended:{key}"
 
-    # The two logs, "audit" and "transitions"
+    # The logs, "audit", "ledger" and "transitions", and where the chains of the first two end
 
     def log(self, kind: str, dfid: str) -> str:
         return f"{self.tag_of(dfid)}{kind}"
 
     def log_of_flow(self, kind: str, dfid: str) -> str:
         return f"{self.tag_of(dfid)}{kind}_flow:{dfid}"
+
+    def chain_end(self, kind: str, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}{kind}_end"
 
     # Sagas
 

@@ -81,6 +81,7 @@ class RedisLifecycleStorage(RedisStorage, FlowStatusStorage):
             self._keys.log_of_flow("audit", dfid),
             self._keys.retry(dfid),
             self._keys.session(dfid),
+            self._keys.chain_end("audit", dfid),
         )
         arguments: tuple[Argument, ...] = (
             status,
@@ -88,6 +89,7 @@ class RedisLifecycleStorage(RedisStorage, FlowStatusStorage):
             "" if session_ttl_sec is None else math.ceil(session_ttl_sec * 1000),
             dfid,
             root_dfid or "",
+            row.digest if self._store.audit_chain else "",
             *audit_fields(row),
         )
         locks = self._keys.locks()

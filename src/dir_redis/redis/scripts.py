@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dir_redis.errors import StorageConfigurationError
 
-_USES = re.compile(r"^-- Uses: (?P<names>[a-z, ]+)$", re.MULTILINE)
+_USES = re.compile(r"^-- Uses: (?P<names>[a-z0-9, ]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

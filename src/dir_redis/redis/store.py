@@ -11,7 +11,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 from redis.cluster import RedisCluster
 
 from dir_redis.amounts import DEFAULT_PLACES, AmountScale
-from dir_redis.arguments import integer, seconds
+from dir_redis.arguments import flag, integer, seconds
 from dir_redis.errors import (
     CorruptRecordError,
     NamespaceMismatchError,
@@ -49,6 +49,8 @@ class RedisOptions(TypedDict, total=False):
             client keeps its own.
         check_policy: whether to refuse a server whose maxmemory-policy evicts keys; True by
             default.
+        audit_chain: whether audit rows written through this store are chained by hash, for
+            ``verify_audit``; False by default. Not fixed by the namespace: give it on every host.
     """
 
     namespace: str
@@ -57,6 +59,7 @@ class RedisOptions(TypedDict, total=False):
     timeout_sec: float
     attempt_timeout_sec: float
     check_policy: bool
+    audit_chain: bool
 
 
 def check_option_names(options: Iterable[str]) -> None:
@@ -88,9 +91,8 @@ class RedisStore:
     def __init__(self, url_or_client: object, **options: Unpack[RedisOptions]) -> None:
         check_option_names(options)
         namespace = check_namespace(options.get("namespace", "dir"))
-        check_policy = options.get("check_policy", True)
-        if not isinstance(check_policy, bool):
-            raise TypeError(f"check_policy must be a bool, not {type(check_policy).__name__}")
+        check_policy = flag("check_policy", options.get("check_policy", True))
+        self.audit_chain = flag("audit_chain", options.get("audit_chain", False))
         partitions = options.get("partitions")
         if partitions is not None and not 1 <= integer("partitions", partitions) <= MAX_PARTITIONS:
             raise ValueError(f"partitions must be 1 to {MAX_PARTITIONS}, not {partitions}")

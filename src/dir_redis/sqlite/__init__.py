@@ -1,8 +1,9 @@
-"""The nine storages in one SQLite file, for the processes of one machine."""
+"""The storages in one SQLite file, for the processes of one machine."""
 
 from dir_redis.sqlite.agent_registry import SqliteAgentRegistryStorage
 from dir_redis.sqlite.context import SqliteContextStorage
 from dir_redis.sqlite.decision_audit import SqliteDecisionAuditStorage
+from dir_redis.sqlite.decision_ledger import SqliteDecisionLedgerStorage
 from dir_redis.sqlite.ensure_db import ensure_db
 from dir_redis.sqlite.escalation import SqliteEscalationStorage
 from dir_redis.sqlite.idempotency import SqliteIdempotencyStorage
@@ -15,6 +16,7 @@ __all__ = [
     "SqliteAgentRegistryStorage",
     "SqliteContextStorage",
     "SqliteDecisionAuditStorage",
+    "SqliteDecisionLedgerStorage",
     "SqliteEscalationStorage",
     "SqliteIdempotencyStorage",
     "SqliteIntentRetryStorage",

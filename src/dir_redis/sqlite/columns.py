@@ -21,6 +21,19 @@ def json_column(text: str) -> str | bytes:
     return text.encode() if text.lstrip()[:1] in tuple("-0123456789") else text
 
 
+def as_bytes(*columns: str) -> str:
+    """The columns in a SELECT as the bytes they hold: text need not be UTF-8 any more."""
+    return ", ".join(f"CAST({column} AS BLOB)" for column in columns)
+
+
+def text_of(column: bytes | None) -> str | None:
+    """A column that was selected as bytes; None too if it is no text any more."""
+    try:
+        return None if column is None else column.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def parse_document(table: str, record_id: object, text: str | None) -> Any:
     """Parse a stored JSON document; none counts as ``{}``.
 

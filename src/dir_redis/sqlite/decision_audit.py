@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from os import PathLike
 from typing import Any
 
 from dir_redis.arguments import checked
@@ -21,11 +22,31 @@ from dir_redis.audit_events import (
     parse_number,
     records_of,
 )
+from dir_redis.chain import (
+    WALKS,
+    ChainEnd,
+    ChainWalk,
+    StoredLink,
+    Waypoint,
+    check_reaches,
+    next_end,
+    parse_anchor,
+    report,
+)
 from dir_redis.clock import format_moment
 from dir_redis.fleet_protocols import AuditStreamStorage, EventIterator
 from dir_redis.log_rows import audit_row
-from dir_redis.sqlite.columns import parse_object, read_moment
-from dir_redis.sqlite.database import FIRST_PAUSE_SEC, LONGEST_PAUSE_SEC
+from dir_redis.records import ChainReport
+from dir_redis.sqlite.chain_ends import (
+    read_chain_begin,
+    read_chain_end,
+    rows_of,
+    said_end,
+    write_chain_begin,
+    write_chain_end,
+)
+from dir_redis.sqlite.columns import as_bytes, parse_object, read_moment, text_of
+from dir_redis.sqlite.database import FIRST_PAUSE_SEC, LONGEST_PAUSE_SEC, SqliteDatabase
 from dir_redis.sqlite.storage import SqliteStorage
 
 _TABLE = "decision_audit_events"
@@ -33,12 +54,33 @@ _SELECT = (
     "SELECT id, dfid, root_dfid, event, timestamp, step_id, state, detail_json, severity "
     f"FROM {_TABLE}"
 )
+_CHAIN = "audit"
+_CHAINED_PAGE = (
+    f"SELECT id, {as_bytes('dfid', 'event', 'step_id', 'state', 'detail_json', 'root_dfid')}, "
+    f"{as_bytes('agent_id', 'severity', 'timestamp', 'chain_link')}, chain_number "
+    f"FROM {_TABLE} WHERE id > ? ORDER BY id LIMIT {PAGE_ROWS}"
+)
+_LAST_LINK = (
+    f"SELECT chain_number, chain_link FROM {_TABLE} "
+    "WHERE id <= ? AND chain_number IS NOT NULL ORDER BY id DESC LIMIT 1"
+)
 # Ids of rows that were dropped are not given out again.
 _LAST_ID = f"SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = '{_TABLE}'), 0)"
 
 
 class SqliteDecisionAuditStorage(SqliteStorage, AuditStreamStorage):
-    """The audit log in a SQLite file."""
+    """The audit log in a SQLite file.
+
+    Args:
+        db_path: the file, or an open database.
+        audit_chain: whether rows are chained by hash.
+    """
+
+    def __init__(
+        self, db_path: str | PathLike[str] | SqliteDatabase, *, audit_chain: bool = False
+    ) -> None:
+        super().__init__(db_path)
+        self._chained = audit_chain
 
     @checked
     def record(
@@ -56,12 +98,14 @@ class SqliteDecisionAuditStorage(SqliteStorage, AuditStreamStorage):
         encoded = encode_details(details)
         record = AuditRecord(dfid, event, step_id, state, encoded, root_dfid, agent_id, severity)
         with self._database.transaction() as connection:
-            append_rows(connection, [record], self._database.clock.now())
+            now = self._database.clock.now()
+            append_rows(connection, [record], now, chained=self._chained)
 
     def record_many(self, rows: Iterable[Mapping[str, Any]]) -> None:
         records = records_of(rows)
         with self._database.transaction() as connection:
-            append_rows(connection, records, self._database.clock.now())
+            now = self._database.clock.now()
+            append_rows(connection, records, now, chained=self._chained)
 
     @checked
     def events_for_dfid(self, dfid: str) -> list[dict[str, Any]]:
@@ -133,6 +177,28 @@ class SqliteDecisionAuditStorage(SqliteStorage, AuditStreamStorage):
             if page < TRIM_ROWS:
                 return dropped
 
+    @checked
+    def verify_audit(self, *, anchor: str | None = None) -> ChainReport:
+        [points] = parse_anchor("anchor", anchor, 1)
+        for _ in range(WALKS):
+            begin = read_chain_begin(self._database.read, _CHAIN)
+            check_reaches("anchor", points, begin)
+            found = self._walk(begin, points)
+            if found.intact or read_chain_begin(self._database.read, _CHAIN) == begin:
+                break  # else rows were trimmed meanwhile
+        return found
+
+    def _walk(self, begin: ChainEnd, points: Sequence[Waypoint]) -> ChainReport:
+        walk = ChainWalk(begin, said_end(self._database.read, _CHAIN), points, _TABLE)
+        after = 0
+        while rows := self._database.read(_CHAINED_PAGE, after):
+            for row in rows:
+                broken_at = walk.step(_stored_link(row))
+                if broken_at is not None:
+                    return report([walk], broken_at)
+            after = rows[-1][0]
+        return report([walk], walk.finish(said_end(self._database.read, _CHAIN)))
+
     def _page(self, dfid: str | None, after: int) -> list[tuple[int, Any]]:
         of_flow, flow = ("", ()) if dfid is None else ("dfid = ? AND", (dfid,))
         records = self._database.read(
@@ -154,15 +220,20 @@ class SqliteDecisionAuditStorage(SqliteStorage, AuditStreamStorage):
 
 
 def append_rows(
-    connection: sqlite3.Connection, records: Sequence[AuditRecord], moment: int
+    connection: sqlite3.Connection, records: Sequence[AuditRecord], moment: int, *, chained: bool
 ) -> None:
-    """Append rows that were checked, in the caller's transaction."""
+    """Append rows that were checked, in the caller's transaction; into the chain, or into none."""
     timestamp = format_moment(moment)
+    ends: list[ChainEnd | tuple[None, None]] = [(None, None)] * len(records)
+    if chained and records:
+        end = read_chain_end(rows_of(connection), _CHAIN)
+        ends = [end := next_end(end, record.digest, timestamp) for record in records]
+        write_chain_end(connection, _CHAIN, end)
     connection.executemany(
         f"""
         INSERT INTO {_TABLE} (dfid, root_dfid, agent_id, event, timestamp, step_id, state,
-                              detail_json, severity)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                              detail_json, severity, chain_number, chain_link)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         [
             (
@@ -175,8 +246,9 @@ def append_rows(
                 record.state,
                 record.details_json,
                 record.severity,
+                *end,
             )
-            for record in records
+            for record, end in zip(records, ends, strict=True)
         ],
     )
 
@@ -196,8 +268,34 @@ def _drop_oldest(connection: sqlite3.Connection, before: int, surplus_up_to: int
         )
     )
     if may_go:
-        connection.execute(f"DELETE FROM {_TABLE} WHERE id <= ?", (may_go[-1][0],))
+        last = may_go[-1][0]
+        linked = connection.execute(_LAST_LINK, (last,)).fetchone()
+        if linked is not None:
+            write_chain_begin(connection, _CHAIN, ChainEnd(*linked))
+        connection.execute(f"DELETE FROM {_TABLE} WHERE id <= ?", (last,))
     return len(may_go)
+
+
+def _stored_link(row: Any) -> StoredLink | None:
+    row_id, *columns, number = row
+    if number is None and columns[-1] is None:
+        return None
+    dfid, event, step_id, state, details, root_dfid, agent_id, severity, timestamp, link = map(
+        text_of, columns
+    )
+    whole = None not in (dfid, event, step_id, state, details, severity, timestamp)
+    record = AuditRecord(
+        *(str(dfid), str(event), str(step_id), str(state), str(details), root_dfid, agent_id),
+        severity=str(severity),
+    )
+    return StoredLink(
+        record=f"{_TABLE} {row_id}",
+        dfid=dfid,
+        number=number,
+        link=link,
+        digest=record.digest if whole else None,
+        place=str(timestamp),
+    )
 
 
 def _rows(records: list[Any]) -> list[dict[str, Any]]:

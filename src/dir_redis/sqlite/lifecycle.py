@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from os import PathLike
 from typing import Any
 
 from dir_redis.arguments import checked
@@ -11,6 +12,7 @@ from dir_redis.errors import TransitionConflictError
 from dir_redis.fleet_protocols import FlowStatusStorage
 from dir_redis.log_rows import transition_row
 from dir_redis.sqlite.columns import moment_column, read_moment
+from dir_redis.sqlite.database import SqliteDatabase
 from dir_redis.sqlite.decision_audit import append_rows
 from dir_redis.sqlite.flow_reservations import release_flow
 from dir_redis.sqlite.storage import SqliteStorage
@@ -25,7 +27,18 @@ _LATEST = "SELECT to_status FROM flow_transitions WHERE dfid = ? ORDER BY id DES
 
 
 class SqliteLifecycleStorage(SqliteStorage, FlowStatusStorage):
-    """The transition log in a SQLite file (DIR §4.3)."""
+    """The transition log in a SQLite file (DIR §4.3).
+
+    Args:
+        db_path: the file, or an open database.
+        audit_chain: whether the audit row of ``close_flow`` goes into the audit log's chain.
+    """
+
+    def __init__(
+        self, db_path: str | PathLike[str] | SqliteDatabase, *, audit_chain: bool = False
+    ) -> None:
+        super().__init__(db_path)
+        self._audit_chain = audit_chain
 
     @checked
     def record_transition(
@@ -102,7 +115,7 @@ class SqliteLifecycleStorage(SqliteStorage, FlowStatusStorage):
                 raise TransitionConflictError(dfid, expected, latest)
             if closing:
                 _append(connection, dfid, has, status, root_dfid, moment)
-                append_rows(connection, [row], moment)
+                append_rows(connection, [row], moment, chained=self._audit_chain)
             connection.execute("DELETE FROM intent_retry WHERE dfid = ?", (dfid,))
             _let_session_end(connection, dfid, session_ttl_sec, moment, again=closing)
             release_flow(connection, dfid)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dir_redis.errors import StorageConfigurationError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS agent_registry (
@@ -107,6 +107,24 @@ _FLEET_TABLES: tuple[str, ...] = (
         ticket INTEGER NOT NULL,
         dead_at_us INTEGER NOT NULL,
         PRIMARY KEY (resource_id, ticket)) WITHOUT ROWID""",
+    # Declared TEXT throughout, so that every column keeps what is put into it to the byte.
+    """CREATE TABLE IF NOT EXISTS decision_ledger_entries (
+        id INTEGER PRIMARY KEY,
+        dfid TEXT NOT NULL UNIQUE,
+        root_dfid TEXT NOT NULL,
+        agent_id TEXT NOT NULL,
+        intent_payload TEXT NOT NULL,
+        context_ref TEXT NOT NULL,
+        evidence_hash TEXT NOT NULL,
+        signature TEXT NOT NULL,
+        committed_at TEXT NOT NULL,
+        link TEXT NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS chain_ends (
+        chain TEXT PRIMARY KEY,
+        number INTEGER NOT NULL,
+        link TEXT NOT NULL,
+        trimmed_number INTEGER NOT NULL,
+        trimmed_link TEXT NOT NULL) WITHOUT ROWID""",
 )
 
 _ADDED_COLUMNS = (
@@ -125,6 +143,8 @@ _ADDED_COLUMNS = (
     ("decision_audit_events", "root_dfid TEXT"),
     ("decision_audit_events", "agent_id TEXT"),
     ("decision_audit_events", "severity TEXT NOT NULL DEFAULT 'INFO'"),
+    ("decision_audit_events", "chain_number INTEGER"),
+    ("decision_audit_events", "chain_link TEXT"),
     ("flow_transitions", "root_dfid TEXT"),
     ("resource_locks", "since_us INTEGER"),
     ("escalation_requests", "deadline_us INTEGER"),

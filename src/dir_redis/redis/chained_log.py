@@ -1,0 +1,121 @@
+"""Walking the chains of a log, one per partition, whose entries hold their number and link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dir_redis.chain import (
+    WALKS,
+    ChainEnd,
+    ChainWalk,
+    SaidEnd,
+    StoredLink,
+    Waypoint,
+    check_reaches,
+    report,
+    stored_end,
+)
+from dir_redis.errors import CorruptRecordError
+from dir_redis.records import ChainBreak, ChainReport
+from dir_redis.redis.flow_log import Entry, LogReader
+from dir_redis.redis.keys import Keys
+from dir_redis.redis.replies import as_optional_text
+from dir_redis.redis.steps import Command, Steps
+
+# What a chained entry has behind its own fields.
+LINK_FIELDS = ("number", "link")
+
+_PAGE_ROWS = 500
+
+Found = StoredLink | ChainBreak | None
+"""An entry in its chain; one that is broken in itself; one that is in no chain."""
+
+FindLinks = Callable[[str, list[Entry]], Steps[list[Found]]]
+"""Makes links of a page of a log's entries; may ask the server for more."""
+
+
+def verify_chains(
+    keys: Keys, kind: str, anchors: Sequence[Sequence[Waypoint]], find_links: FindLinks
+) -> Steps[ChainReport]:
+    """Walk a log's chains in all partitions up to the first break.
+
+    Args:
+        keys: the namespace's keys.
+        kind: the log, ``"audit"`` or ``"ledger"``.
+        anchors: what each partition's chain has to pass through.
+        find_links: see :data:`FindLinks`.
+    """
+    walks: list[ChainWalk] = []
+    logs = keys.in_each_partition(kind)
+    for log, end_key, points in zip(
+        logs, keys.in_each_partition(f"{kind}_end"), anchors, strict=True
+    ):
+        for _ in range(WALKS):
+            begin = yield from _read_end(end_key, ("trimmed_number", "trimmed_link"))
+            check_reaches("anchor", points, begin)
+            walk = ChainWalk(begin, (yield from _said_end(end_key)), points, log)
+            broken_at = yield from _walk(walk, log, find_links)
+            broken_at = broken_at or walk.finish((yield from _said_end(end_key)))
+            if broken_at is None:
+                break
+            if begin == (yield from _read_end(end_key, ("trimmed_number", "trimmed_link"))):
+                return report([*walks, walk], broken_at)
+            # Rows were trimmed meanwhile: what is missing was dropped on purpose.
+        walks.append(walk)
+    return report(walks, broken_at)
+
+
+def _walk(walk: ChainWalk, log: str, find_links: FindLinks) -> Steps[ChainBreak | None]:
+    reader = LogReader([log], [""], page_rows=_PAGE_ROWS)
+    while page := [entry for _, entry in (yield from reader.read())]:
+        for found in (yield from find_links(log, page)):
+            broken_at = found if isinstance(found, ChainBreak) else walk.step(found)
+            if broken_at is not None:
+                return broken_at
+    return None
+
+
+def readable_fields(entry: Entry) -> dict[str, str]:
+    """An entry's fields; none if they are no UTF-8 any more."""
+    try:
+        return entry.fields
+    except UnicodeDecodeError:
+        return {}
+
+
+def stored_link(log: str, entry: Entry, fields: dict[str, str], digest: str | None) -> StoredLink:
+    """Make a link of an entry that is, or should be, in the chain.
+
+    Args:
+        log: the stream.
+        entry: the entry.
+        fields: its fields.
+        digest: of its contents; None if it does not have the fields it should have.
+    """
+    number = fields.get("number", "")
+    return StoredLink(
+        record=f"{log} {entry.place}",
+        dfid=fields.get("dfid"),
+        # Only as it was written: int() would also take " 7" and "07".
+        number=int(number) if number.isdecimal() and str(int(number)) == number else None,
+        link=fields.get("link"),
+        digest=digest,
+        place=entry.place,
+    )
+
+
+def _said_end(end_key: str) -> Steps[SaidEnd]:
+    """Ask where a chain ends."""
+    try:
+        return Waypoint((yield from _read_end(end_key, ("number", "link"))), end_key)
+    except CorruptRecordError as error:
+        return error
+
+
+def _read_end(end_key: str, fields: tuple[str, str]) -> Steps[ChainEnd]:
+    reply = yield Command("HMGET", end_key, fields)
+    try:
+        number, link = map(as_optional_text, reply)
+    except UnicodeDecodeError as error:
+        raise CorruptRecordError(end_key, f"it should hold UTF-8 ({error})") from error
+    return stored_end(end_key, number, link)

@@ -1,0 +1,119 @@
+"""No byte of a file's ledger can change without its verification naming where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dir_redis import CorruptRecordError, StorageBundle
+from tests.conformance.test_decision_ledger import Intent
+
+DFIDS = ("a-1", "b-2", "c-3", "d-4", "e-5", "f-6")  # no two of them differ in one byte
+ENTRIES = len(DFIDS)
+TEXTS = (
+    *("dfid", "root_dfid", "agent_id", "intent_payload", "context_ref", "evidence_hash"),
+    *("signature", "committed_at", "link"),
+)
+
+Raw = Callable[..., list[Any]]
+
+
+@pytest.fixture
+def written(store: StorageBundle) -> StorageBundle:
+    for number in range(1, ENTRIES + 1):
+        intent = Intent(
+            DFIDS[number - 1], {"shares": number, "é": [None, 1.5]}, f"c{number}", "e", "s"
+        )
+        store.decision_ledger.append(intent, agent_id="agent", root_dfid=f"root-{number}")
+    assert store.decision_ledger.verify_ledger().intact
+    return store
+
+
+def test_every_single_byte_of_every_entry_counts(written: StorageBundle, raw: Raw) -> None:
+    tried = 0
+    for number in range(1, ENTRIES + 1):
+        for column in TEXTS:
+            change = f"UPDATE decision_ledger_entries SET {column} = CAST(? AS TEXT) WHERE id = ?"
+            [(whole,)] = raw(
+                f"SELECT CAST({column} AS BLOB) FROM decision_ledger_entries WHERE id = ?", number
+            )
+            for at in range(len(whole)):
+                # All bits in turn; the highest makes it no UTF-8 any more.
+                changed = whole[:at] + bytes([whole[at] ^ (1 << (tried % 8))]) + whole[at + 1 :]
+                raw(change, changed, number)
+                broken_at = written.decision_ledger.verify_ledger().broken_at
+                assert broken_at is not None, (column, changed)
+                assert broken_at.record == f"decision_ledger_entries {number}"
+                assert broken_at.problem.startswith("changed")
+                tried += 1
+            raw(change, whole, number)
+
+    assert tried == 864
+    assert written.decision_ledger.verify_ledger().intact
+
+
+def test_a_missing_entry_is_named_by_its_number(written: StorageBundle, raw: Raw) -> None:
+    for number in range(ENTRIES, 0, -1):
+        raw("DELETE FROM decision_ledger_entries WHERE id = ?", number)
+
+        broken_at = written.decision_ledger.verify_ledger().broken_at
+        assert broken_at is not None
+        assert (broken_at.number, broken_at.problem) == (number, "missing")
+
+
+def test_a_renumbered_entry_counts(written: StorageBundle, raw: Raw) -> None:
+    raw("UPDATE decision_ledger_entries SET id = 99 WHERE id = 3")
+
+    broken_at = written.decision_ledger.verify_ledger().broken_at
+    assert broken_at is not None
+    assert broken_at.number == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "number = number - 1",
+        "number = number + 1",
+        "number = 'x'",
+        "link = REPLACE(link, substr(link, 1, 1), 'g')",
+        "link = (SELECT link FROM decision_ledger_entries WHERE id = 2)",
+    ],
+)
+def test_a_changed_end_of_the_chain_counts(written: StorageBundle, raw: Raw, change: str) -> None:
+    raw(f"UPDATE chain_ends SET {change} WHERE chain = 'ledger'")
+
+    assert not written.decision_ledger.verify_ledger().intact
+
+
+def test_a_garbled_end_takes_no_further_entry(written: StorageBundle, raw: Raw) -> None:
+    raw("UPDATE chain_ends SET link = 'x' WHERE chain = 'ledger'")
+
+    with pytest.raises(CorruptRecordError, match="chain_ends 'ledger'"):
+        written.decision_ledger.append(Intent("next"), agent_id="a")
+
+
+def test_a_lost_end_takes_no_further_entry_and_changes_none(
+    written: StorageBundle, raw: Raw
+) -> None:
+    raw("DELETE FROM chain_ends")
+    before = written.decision_ledger.all_entries_chronological()
+
+    assert not written.decision_ledger.verify_ledger().intact
+    with pytest.raises(CorruptRecordError, match="it is gone, and there are entries"):
+        written.decision_ledger.append(Intent("next"), agent_id="a")
+    assert written.decision_ledger.all_entries_chronological() == before
+
+
+@pytest.mark.usefixtures("written")
+def test_the_stored_entry(raw: Raw) -> None:
+    [row] = raw(f"SELECT id, {', '.join(TEXTS)} FROM decision_ledger_entries WHERE id = 2")
+
+    assert row[:8] == (
+        *(2, "b-2", "root-2", "agent", '{"shares": 2, "\\u00e9": [null, 1.5]}', "c2", "e", "s"),
+    )
+    assert len(row[9]) == 64
+    assert raw("SELECT number, link, trimmed_number FROM chain_ends WHERE chain = 'ledger'") == [
+        (ENTRIES, raw("SELECT link FROM decision_ledger_entries WHERE id = 6")[0][0], 0)
+    ]
