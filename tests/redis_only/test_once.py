@@ -69,6 +69,7 @@ WRITES: dict[str, Callable[[StorageBundle], Any]] = {
     "mark_dirty": lambda b: b.saga.mark_dirty("f", "s", "{}"),
     "clear_dirty": lambda b: b.saga.clear_dirty("f"),
     "claim_dirty": lambda b: b.saga.claim_dirty("me", 60),
+    "claim_dirty of a flow": lambda b: b.saga.claim_dirty("me", 60, "f"),
     "renew_dirty": lambda b: unless(LeaseLostError, lambda: b.saga.renew_dirty("f", 1, 60)),
     "release_dirty": lambda b: unless(LeaseLostError, lambda: b.saga.release_dirty("f", 1)),
     "clear_dirty of an epoch": lambda b: unless(
@@ -91,6 +92,14 @@ WRITES: dict[str, Callable[[StorageBundle], Any]] = {
     "resolve_request": lambda b: b.escalation.resolve_request("f", "now", "YES", None),
     "escalate": lambda b: b.escalation.escalate(
         "e", "a", "", "", "", "", limit=5, window_sec=60, deadline_sec=60, default_decision="NO"
+    ),
+    "escalate anew": lambda b: b.escalation.escalate(
+        *("e", "a", "new", "", "", ""),
+        limit=5,
+        window_sec=60,
+        deadline_sec=60,
+        default_decision="NO",
+        replace=True,
     ),
     "claim_next": lambda b: b.escalation.claim_next("maria", 60),
     "resolve": lambda b: b.escalation.resolve("f", "YES", by="maria"),
