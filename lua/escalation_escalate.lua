@@ -49,12 +49,15 @@ end
 
 -- Whether a request that lies among the open ones still waits: its deadline has not passed.
 local function waits(now)
+  local queued = redis.call('ZSCORE', pending_key, dfid)
   local terms = redis.call('HGET', terms_key, dfid)
-  if not terms then
-    return true
+  if terms then
+    local _, moment = split_terms(terms, 6)
+    return queued and tonumber(moment) > now
+  elseif not queued then
+    error('DIRCORRUPT 1')
   end
-  local _, moment = split_terms(terms, 6)
-  return redis.call('ZSCORE', pending_key, dfid) and tonumber(moment) > now
+  return true
 end
 
 return once(function()

@@ -127,6 +127,7 @@ MAYBE_DURATION = Argument(
     3600.0, [bad for bad in SECONDS if bad[0] is not None] + [(0, ValueError), (1e300, ValueError)]
 )
 MAYBE_VERSION = Argument(1, [bad for bad in INT if bad[0] is not None] + [(-1, ValueError)])
+FLAG = Argument(False, [(None, TypeError), (0, TypeError), ("yes", TypeError)])
 CURSOR: Bad = [*TEXT, ("x", ValueError), ("-1", ValueError), ("1,", ValueError)]
 EXACT_TEXT = required('{"new": 1}', [*JSON_TEXT, ("", ValueError)])
 
@@ -151,7 +152,7 @@ CALLS: dict[str, dict[str, Argument]] = {
         "contract_json": DOCUMENT,
         "priority": Argument(2, INT),
         "agent_version": MAYBE_WORDS,
-        "keep_suspended": Argument(False, [(None, TypeError), (0, TypeError), ("yes", TypeError)]),
+        "keep_suspended": FLAG,
         "ttl_sec": MAYBE_DURATION,
     },
     "agent_registry.heartbeat": {
@@ -257,6 +258,7 @@ CALLS: dict[str, dict[str, Argument]] = {
         ),
         "deadline_sec": MAYBE_DURATION,
         "default_decision": MAYBE_WORDS,
+        "replace": FLAG,
     },
     "escalation.claim_next": {
         "reviewer": ID_("r"),

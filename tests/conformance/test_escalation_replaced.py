@@ -167,13 +167,6 @@ def test_odd_ids_are_replaced_and_repeated(escalation, dfid):
     assert pending(escalation) == [dfid]
 
 
-@pytest.mark.parametrize("replace", [1, 0, None, "yes"])
-def test_what_is_neither_true_nor_false_is_refused(escalation, replace):
-    with pytest.raises(TypeError, match="replace"):
-        ask(escalation, "f", replace=replace)
-    assert escalation.get_request("f") is None
-
-
 def test_16_callers_with_the_same_request_spend_one_token(escalation, race):
     ask(escalation, "f", reason="the one before")
 

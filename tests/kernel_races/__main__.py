@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 import uuid
@@ -10,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from dir_redis.embedded import valkey_binary
-from tests.kernel_races.hosts import HOSTS, KERNEL, UNMODIFIED
+from tests.kernel_races.hosts import HOSTS, KERNEL, UNMODIFIED, Hosts
 from tests.kernel_races.races import RACES
 from tests.kernel_races.running import run_race
 from tests.servers import server
@@ -22,14 +23,14 @@ FLEETS = {
 }
 
 
-def table(url: str) -> Iterator[str]:
+def table(hosts: Hosts, url: str) -> Iterator[str]:
     """The lines of the table, each as soon as it has been measured."""
     heads = ["manager", "what is counted", "right", *FLEETS]
     yield f"| {' | '.join(heads)} |"
     yield f"|---|---|{'---:|' * (len(heads) - 2)}"
     for race in RACES:
         counts = [
-            run_race(race, url, f"race-{uuid.uuid4().hex[:12]}", modules).survived
+            run_race(race, hosts, url, f"race-{uuid.uuid4().hex[:12]}", modules).survived
             for modules in FLEETS.values()
         ]
         cells = [f"`{race.manager}`", race.what, *map(str, [race.right, *counts])]
@@ -41,8 +42,9 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         server(valkey_binary(), Path(folder)) as running,
+        contextlib.closing(Hosts()) as hosts,
     ):
-        for line in table(running.url):
+        for line in table(hosts, running.url):
             sys.stdout.write(f"{line}\n")
 
 

@@ -249,7 +249,7 @@ def reserve(host: Host) -> list[int]:
     granted = []
     for turn in range(RESOURCES):
         host.together()
-        result = locks.acquire(f"flow-{host.number}-{turn}", {f"capital-{turn}": AMOUNT})
+        result = locks.acquire(f"flow-{host.number}-{turn}", {f"capital-{turn}": AMOUNT}, 30)
         if result == LockResult.ACQUIRED:
             granted.append(turn)
     return granted

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from dir_redis import open_storage
-from tests.kernel_races.hosts import run_hosts
+from tests.kernel_races.hosts import Hosts
 from tests.kernel_races.races import Race
 
 
@@ -17,9 +17,9 @@ class Outcome(NamedTuple):
     answers: list[Any]
 
 
-def run_race(race: Race, url: str, namespace: str, modules: Sequence[str]) -> Outcome:
+def run_race(race: Race, hosts: Hosts, url: str, namespace: str, modules: Sequence[str]) -> Outcome:
     """Run a race among hosts, each with the managers of one of these modules."""
     with open_storage(url, namespace=namespace) as bundle:
         race.prepare(bundle)
-        answers = run_hosts(race.work, url, namespace, modules)
+        answers = hosts.run(race.work, url, namespace, modules)
         return Outcome(race.survived(bundle, answers), answers)

@@ -11,7 +11,7 @@ from dir_core import LockResult
 from dir_redis import open_storage
 from tests.dir_core_needed import only_where
 from tests.kernel.offers import AMENDMENTS, LEDGER_STORAGE
-from tests.kernel_races.hosts import HOSTS, KERNEL, UNMODIFIED, Host, Work, run_hosts
+from tests.kernel_races.hosts import HOSTS, KERNEL, UNMODIFIED, Host, Hosts, Work
 from tests.kernel_races.races import (
     AMOUNT,
     CAPACITY,
@@ -42,16 +42,16 @@ def take_and_give_back(host: Host) -> bool:
     for _ in range(ROUNDS):
         if granted:
             locks.release(dfid)
-        granted = locks.acquire(dfid, {"capital": AMOUNT}) == LockResult.ACQUIRED
+        granted = locks.acquire(dfid, {"capital": AMOUNT}, 30) == LockResult.ACQUIRED
     return granted
 
 
-def test_reservations_are_never_more_than_there_is(url: str, namespace: str) -> None:
+def test_reservations_are_never_more_than_there_is(hosts: Hosts, url: str, namespace: str) -> None:
     with (
         open_storage(url, namespace=namespace) as bundle,
         Sampler(url, namespace) as sampler,
     ):
-        granted = run_hosts(take_and_give_back, url, namespace, MIXED)
+        granted = hosts.run(take_and_give_back, url, namespace, MIXED)
 
         left = bundle.resource_lock.get_locked_amount("capital", "nobody")
     assert 0 < sampler.highest <= CAPACITY
@@ -64,12 +64,12 @@ def test_reservations_are_never_more_than_there_is(url: str, namespace: str) -> 
     ids=["executions of a step", "compensations of a flow", "transitions", "grants to an agent"],
 )
 def test_the_kernels_hosts_keep_to_their_limit_whatever_the_others_do(
-    work: Work, at_most: int, url: str, namespace: str
+    work: Work, at_most: int, hosts: Hosts, url: str, namespace: str
 ) -> None:
     with open_storage(url, namespace=namespace) as bundle:
         mark_flows(bundle)
 
-    answers = run_hosts(work, url, namespace, MIXED)
+    answers = hosts.run(work, url, namespace, MIXED)
 
     of_kernel_hosts = Counter(
         turn
@@ -80,14 +80,18 @@ def test_the_kernels_hosts_keep_to_their_limit_whatever_the_others_do(
     assert max(of_kernel_hosts.values(), default=0) <= at_most
 
 
-def test_a_count_is_never_more_than_there_were_rejections(url: str, namespace: str) -> None:
+def test_a_count_is_never_more_than_there_were_rejections(
+    hosts: Hosts, url: str, namespace: str
+) -> None:
     race = RACE_BY_WHAT["rejections counted"]
 
-    assert 0 < run_race(race, url, namespace, MIXED).survived <= race.right
+    assert 0 < run_race(race, hosts, url, namespace, MIXED).survived <= race.right
 
 
-def test_a_key_that_is_kept_has_the_value_its_host_gave_it(url: str, namespace: str) -> None:
-    run_hosts(merge, url, namespace, MIXED)
+def test_a_key_that_is_kept_has_the_value_its_host_gave_it(
+    hosts: Hosts, url: str, namespace: str
+) -> None:
+    hosts.run(merge, url, namespace, MIXED)
 
     with open_storage(url, namespace=namespace) as bundle:
         session = json.loads(bundle.context.get_session("flow") or "")
@@ -97,8 +101,8 @@ def test_a_key_that_is_kept_has_the_value_its_host_gave_it(url: str, namespace: 
         assert document == {key: int(key.split(":")[1]) for key in document}
 
 
-def test_no_row_of_an_evaluation_is_lost(url: str, namespace: str) -> None:
-    run_race(RACE_BY_WHAT["session keys, rejections and rows kept"], url, namespace, MIXED)
+def test_no_row_of_an_evaluation_is_lost(hosts: Hosts, url: str, namespace: str) -> None:
+    run_race(RACE_BY_WHAT["session keys, rejections and rows kept"], hosts, url, namespace, MIXED)
 
     with open_storage(url, namespace=namespace) as bundle:
         events = [row["event"] for row in bundle.decision_audit.events_for_dfid("flow")]
@@ -106,14 +110,14 @@ def test_no_row_of_an_evaluation_is_lost(url: str, namespace: str) -> None:
 
 
 @only_where(LEDGER_STORAGE)
-def test_a_flow_is_decided_once_by_whichever_host(url: str, namespace: str) -> None:
+def test_a_flow_is_decided_once_by_whichever_host(hosts: Hosts, url: str, namespace: str) -> None:
     race = RACE_BY_WHAT["decisions of 20 flows"]
 
-    assert run_race(race, url, namespace, MIXED).survived == race.right
+    assert run_race(race, hosts, url, namespace, MIXED).survived == race.right
 
 
 @only_where(AMENDMENTS)
-def test_a_contract_that_both_amend_stays_one(url: str, namespace: str) -> None:
+def test_a_contract_that_both_amend_stays_one(hosts: Hosts, url: str, namespace: str) -> None:
     race = RACE_BY_WHAT["amendments kept"]
 
-    assert 0 < run_race(race, url, namespace, MIXED).survived <= race.right
+    assert 0 < run_race(race, hosts, url, namespace, MIXED).survived <= race.right

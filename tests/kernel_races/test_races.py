@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dir_redis import open_storage
-from tests.kernel_races.hosts import HOSTS, KERNEL, UNMODIFIED, run_hosts
+from tests.kernel_races.hosts import HOSTS, KERNEL, UNMODIFIED, Hosts
 from tests.kernel_races.races import (
     AMOUNT,
     CAPACITY,
@@ -25,19 +25,25 @@ RACE_BY_ID = {f"{race.manager}: {race.what}": race for race in RACES}
 
 
 @pytest.mark.parametrize("race", RACE_BY_ID.values(), ids=RACE_BY_ID)
-def test_nothing_is_lost_and_nothing_doubled(race: Race, url: str, namespace: str) -> None:
-    assert run_race(race, url, namespace, ALL_KERNEL).survived == race.right
+def test_nothing_is_lost_and_nothing_doubled(
+    race: Race, hosts: Hosts, url: str, namespace: str
+) -> None:
+    assert run_race(race, hosts, url, namespace, ALL_KERNEL).survived == race.right
 
 
-def test_every_host_gets_the_result_of_the_one_that_ran_the_step(url: str, namespace: str) -> None:
-    answers = run_hosts(results_of_steps, url, namespace, ALL_KERNEL)
+def test_every_host_gets_the_result_of_the_one_that_ran_the_step(
+    hosts: Hosts, url: str, namespace: str
+) -> None:
+    answers = hosts.run(results_of_steps, url, namespace, ALL_KERNEL)
 
     assert len(answers[0]) == ROUNDS
     assert answers == [answers[0]] * HOSTS
 
 
-def test_every_grant_is_a_request_and_every_request_a_grant(url: str, namespace: str) -> None:
-    run_hosts(escalate, url, namespace, ALL_KERNEL)
+def test_every_grant_is_a_request_and_every_request_a_grant(
+    hosts: Hosts, url: str, namespace: str
+) -> None:
+    hosts.run(escalate, url, namespace, ALL_KERNEL)
 
     with open_storage(url, namespace=namespace) as bundle:
         waiting = [request["agent_id"] for request in bundle.escalation.get_pending_requests()]
@@ -53,9 +59,9 @@ def test_every_grant_is_a_request_and_every_request_a_grant(url: str, namespace:
     ids=["unmodified", "kernel", "mixed"],
 )
 def test_no_more_is_reserved_than_there_is_and_no_less(
-    modules: list[str], url: str, namespace: str
+    modules: list[str], hosts: Hosts, url: str, namespace: str
 ) -> None:
-    answers = run_hosts(reserve, url, namespace, modules)
+    answers = hosts.run(reserve, url, namespace, modules)
 
     with open_storage(url, namespace=namespace) as bundle:
         locks = bundle.resource_lock

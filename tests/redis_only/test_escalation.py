@@ -345,6 +345,7 @@ def test_a_spoilt_decision_is_a_corrupt_record_that_names_the_key(
         ("requests_pending", lambda b: b.escalation.claim_next("maria", 60)),
         ("requests_pending", lambda b: b.escalation.resolve("f", "YES")),
         ("requests_pending", lambda b: b.escalation.get_request("f")),
+        ("requests_pending", lambda b: ask(b, "f", replace=True)),
     ],
 )
 def test_half_a_request_is_a_corrupt_record_and_nothing_is_written(

@@ -53,8 +53,9 @@ class EscalationManager(CoreEscalationManager):
     ) -> EscalationOutcome:
         """Spend one of an agent's tokens and put its request before the humans, or neither.
 
-        A repeat of a request that still waits is granted and spends nothing. Any other request of
-        the flow, waiting or decided, is replaced for a token, as in dir-core.
+        A repeat of a request that still waits is granted and spends nothing, if all of it is the
+        same: of the proposal also ``created_at``. Any other request of the flow, waiting or
+        decided, is replaced for a token, as in dir-core.
 
         Args:
             dfid: the flow that asks.
