@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from types import SimpleNamespace
@@ -42,9 +43,11 @@ from dir_redis.migrate.records import (
 )
 from dir_redis.migrate.redis import RedisRawStore
 from dir_redis.redis.connection import Client, connect
+from dir_redis.redis.scripts import script
 from tests.conftest import CLUSTER_PARTITIONS, SERVERS
 from tests.fault_proxy import fault_proxy
 from tests.redis_only.conftest import commands_sent
+from tests.redis_only.test_once import applied
 from tests.servers import keys_of, wait_until
 
 T = TypeVar("T")
@@ -386,6 +389,9 @@ def test_a_copy_answers_like_its_source(
             assert ours == theirs
     for log in LOGS:
         assert list(raw(target).read(log)) == list(raw(source).read(log))
+    gone = raw(target).find(IdempotencyKey, ["gone"])["gone"]
+    assert [row.agent_id for row in raw(target).read(AuditRow) if row.dfid == ODD] == ["zoe"]
+    assert (gone.result_json, gone.fingerprint, gone.completed) == (None, None, True)
     expected, found = answers(source), answers(target)
     for question, answer in expected.items():
         assert found[question] == answer, question
@@ -623,6 +629,10 @@ def test_another_entry_of_a_flow_is_refused_and_the_same_one_is_no_second(
     with pytest.raises(NotRepresentableError, match="another entry"):
         raw(store).put([entry._replace(signature="forged")])
 
+    many = [entry._replace(dfid=f"g{n}") for n in range(1200)]
+    with pytest.raises(NotRepresentableError, match="another entry"):
+        raw(store).put([*many, entry._replace(signature="forged")])
+
     assert list(raw(store).read(LedgerEntry)) == [entry]
     with pytest.raises(LedgerConflictError):
         store.decision_ledger.append(intent("f"), agent_id="adam")
@@ -708,18 +718,18 @@ def test_a_record_that_a_scan_finds_twice_is_read_once(
     opened: Callable[..., StorageBundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = opened(SINGLE_SERVERS[0], 3)
-    raw(store).put(pages_of(50))
+    raw(store).put(pages_of(1200))
     target = raw(store)
     scan = target._ids._scan
 
-    def stuttering(*arguments: Any) -> Iterator[str]:
-        for key in scan(*arguments):
-            yield key
-            yield key
+    def twice(*arguments: Any) -> Iterator[str]:
+        found = list(scan(*arguments))
+        yield from found
+        yield from found
 
-    monkeypatch.setattr(target._ids, "_scan", stuttering)
+    monkeypatch.setattr(target._ids, "_scan", twice)
 
-    assert by_key(target.read(Session)) == by_key(pages_of(50))
+    assert by_key(target.read(Session)) == by_key(pages_of(1200))
 
 
 def test_another_server_that_takes_over_is_looked_through_from_the_beginning(
@@ -813,34 +823,136 @@ def test_a_corrupt_record_is_named_when_it_is_read(
     assert caught.value.key == name
 
 
+ROWS: dict[type[Any], list[Any]] = {
+    AuditRow: [AuditRow("f", PAST, f"E{n}", "", "", "{}", "r", "a", "INFO") for n in range(9)],
+    Transition: [Transition("f", PAST, "A", f"B{n}", "r") for n in range(9)],
+    LedgerEntry: [LedgerEntry(f"f{n}", PAST, "r", "a", "{}", "c", "e", "s") for n in range(9)],
+}
+WRITERS = {
+    AuditRow: "migrate_rows",
+    Transition: "migrate_rows",
+    LedgerEntry: "migrate_ledger",
+    HeldReservation: "migrate_reservations",
+    Counter: "migrate_raise",
+    ReaderGroup: "decision_audit_commit",
+}
+
+
 @pytest.mark.parametrize("server", SINGLE_SERVERS)
 @pytest.mark.parametrize("kind", [*KEYED, *LOGS])
-def test_a_put_whose_replies_are_lost_is_applied_once(
+def test_a_put_whose_reply_is_lost_is_applied_once(
     servers: Any, namespace: str, server: str, kind: type[Any]
 ) -> None:
-    rows = {
-        AuditRow: [
-            AuditRow("f", PAST, f"E{n}", "", "", "{}", None, None, "INFO") for n in range(9)
-        ],
-        Transition: [Transition("f", PAST, "A", f"B{n}", None) for n in range(9)],
-        LedgerEntry: [LedgerEntry(f"f{n}", PAST, "r", "a", "{}", "c", "e", "s") for n in range(9)],
-    }
-    records: list[Any] = rows.get(kind) or [one for one in RECORDS if type(one) is kind]
+    records = ROWS.get(kind) or [one for one in RECORDS if type(one) is kind]
+    sha = script(WRITERS.get(kind, "migrate_write")).sha
     with (
         fault_proxy(servers.url(server)) as proxy,
-        open_storage(proxy.url, namespace=namespace, timeout_sec=5) as store,
+        open_storage(proxy.url, namespace=f"{namespace}-0") as first,
+        open_storage(proxy.url, namespace=f"{namespace}-1", timeout_sec=5) as store,
+        connect(servers.url(server), attempt_timeout_sec=5).client as counter,
     ):
-        raw(store).find(kind, []) if kind in KEYED else list(raw(store).read(kind))
-        proxy.lose_replies(3, to=b"EVAL")
+        raw(first).put(records)  # loads the script
+        driver: Any = store.context._driver  # type: ignore[attr-defined]
+        execute = driver._execute_command
+        calls = []
+
+        def losing(*command: Any) -> Any:
+            if command[1] == sha:
+                calls.append(command)
+                if len(calls) == 1:
+                    proxy.lose_replies(2, to=b"EVALSHA")
+            return execute(*command)
+
+        driver._execute_command = losing
         raw(store).put(records)
         found = list(raw(store).read(kind))
         verified = store.decision_ledger.verify_ledger()
+        written = applied(counter, f"{namespace}-1")
 
+    assert len(calls) == written + 2
     if kind in LOGS:
         assert found == records
     else:
         assert by_key(found) == by_key(records)
     assert (verified.verified, verified.broken_at) == (9 * (kind is LedgerEntry), None)
+
+
+def test_entries_that_somebody_appends_meanwhile_stay_in_the_chain(
+    opened: Callable[..., StorageBundle],
+) -> None:
+    store = opened(SINGLE_SERVERS[0])
+    driver: Any = store.context._driver  # type: ignore[attr-defined]
+    execute = driver._execute_command
+    meanwhile = ["other", "f3"]
+
+    def interrupted(*command: Any) -> Any:
+        if command[1] == script("migrate_ledger").sha and meanwhile:
+            store.decision_ledger.append(
+                SimpleNamespace(
+                    dfid=meanwhile.pop(),
+                    intent_payload={},
+                    context_ref="c",
+                    evidence_hash="e",
+                    signature="s",
+                ),
+                agent_id="a",
+                root_dfid="r",
+            )
+        return execute(*command)
+
+    driver._execute_command = interrupted
+    raw(store).put(ROWS[LedgerEntry])
+
+    report = store.decision_ledger.verify_ledger()
+    assert (report.verified, report.broken_at, meanwhile) == (10, None, [])
+    assert sorted(entry.dfid for entry in raw(store).read(LedgerEntry)) == [
+        *(f"f{n}" for n in range(9)),
+        "other",
+    ]
+
+
+def test_what_woke_others_is_gone_with_the_record_that_is_replaced(
+    opened: Callable[..., StorageBundle], servers: Any
+) -> None:
+    """A waiter takes any such entry for the end of what it waits for."""
+    store = opened(SINGLE_SERVERS[0])
+    steps = store.idempotency
+    steps.abandon(steps.claim("l", lease_sec=60, owner="me"))
+    store.escalation.insert_request("f", "a", "", "", "", "")
+    store.escalation.resolve("f", "YES")
+    for record in RECORDS:
+        raw(store).put([record])
+
+    with connect(servers.url(SINGLE_SERVERS[0]), attempt_timeout_sec=5).client as client:
+        left = client.exists(f"{{{store.namespace}:0}}:claim_ended:l")
+        left += client.exists(f"{{{store.namespace}:0}}:decided:f")
+    assert left == 0
+    assert steps.wait("l", 0).state is ClaimState.IN_PROGRESS
+
+
+@pytest.mark.parametrize(
+    ("record", "key", "beside"),
+    [
+        (RECORDS[8], "sagas_claims", "sagas_dirty"),
+        (RECORDS[0], "agents_heartbeat", "agents"),
+        (ROWS[AuditRow][0], "audit_flow:f", "audit"),
+        (RECORDS[12], "lock_holders", "lock_flows"),
+        (RECORDS[-3], "lock_counter", "none"),
+    ],
+)
+def test_a_key_of_another_type_is_named_and_nothing_is_written(
+    opened: Callable[..., StorageBundle], servers: Any, record: Any, key: str, beside: str
+) -> None:
+    store = opened(SINGLE_SERVERS[0])
+    with connect(servers.url(SINGLE_SERVERS[0]), attempt_timeout_sec=5).client as client:
+        tag = f"{{{store.namespace}:0}}:"
+        client.set(tag + key, "x")
+
+        with pytest.raises(CorruptRecordError, match=re.escape(tag + key)):
+            raw(store).put([record])
+
+        assert client.get(tag + key) == b"x"
+        assert not client.exists(tag + beside)
 
 
 def test_ends_are_kept_in_whole_milliseconds_and_never_too_soon(store: StorageBundle) -> None:
