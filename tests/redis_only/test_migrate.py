@@ -883,21 +883,15 @@ def test_entries_that_somebody_appends_meanwhile_stay_in_the_chain(
     store = opened(SINGLE_SERVERS[0])
     driver: Any = store.context._driver  # type: ignore[attr-defined]
     execute = driver._execute_command
-    meanwhile = ["other", "f3"]
+    known = ROWS[LedgerEntry][3]._replace(moment_us=PAST - 1)
+    meanwhile = [known, known._replace(dfid="other", moment_us=PAST - 2)]
 
     def interrupted(*command: Any) -> Any:
         if command[1] == script("migrate_ledger").sha and meanwhile:
-            store.decision_ledger.append(
-                SimpleNamespace(
-                    dfid=meanwhile.pop(),
-                    intent_payload={},
-                    context_ref="c",
-                    evidence_hash="e",
-                    signature="s",
-                ),
-                agent_id="a",
-                root_dfid="r",
-            )
+            entry = meanwhile.pop()
+            driver._execute_command = execute
+            raw(store).put([entry])
+            driver._execute_command = interrupted
         return execute(*command)
 
     driver._execute_command = interrupted
