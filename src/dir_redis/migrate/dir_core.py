@@ -18,13 +18,13 @@ from dir_redis.amounts import DEFAULT_PLACES, AmountScale
 from dir_redis.errors import StorageConfigurationError
 from dir_redis.migrate import dir_core_records as tables
 from dir_redis.migrate.dir_core_left_out import left_out
-from dir_redis.migrate.dir_core_notes import Noted, Notes
+from dir_redis.migrate.dir_core_notes import Notes
 from dir_redis.migrate.records import (
     K,
     R,
     Record,
 )
-from dir_redis.migrate.report import Listed
+from dir_redis.migrate.report import CopyReport, Listed
 from dir_redis.migrate.tables import Part, find_in, read_log, read_part
 from dir_redis.sqlite.driver_errors import storage_error
 
@@ -68,7 +68,9 @@ class DirCoreFile:
             if {"agent_registry", "context_session"} <= names:
                 self._parts, self._logs = tables.of_0_1(notes, scale)
             elif {"agent_registry", "flow_context"} <= names:
-                self._parts, self._logs = tables.since_0_2(notes, scale)
+                self._parts, self._logs = tables.since_0_2(
+                    notes, scale, has_ledger=tables.LEDGER in names
+                )
             else:
                 raise StorageConfigurationError(
                     f"{self.path} is no file of dir-core 0.1 to 0.4, nor of this package"
@@ -77,14 +79,14 @@ class DirCoreFile:
             self.close()
             raise
 
-    @property
-    def noted(self) -> Mapping[type[Record], Noted]:
-        """What could not be represented, or only otherwise, of the records read so far."""
-        return self._notes.of
-
-    def left_out(self) -> list[Listed]:
-        """List what the file holds beside records."""
-        return [*self._notes.left_out(), *left_out(self._select)]
+    def add_notes_to(self, report: CopyReport) -> None:
+        """Add what was found of the records read so far, and what the file holds besides."""
+        for kind, noted in self._notes.of.items():
+            tally = report.kinds[kind.__name__]
+            tally.source += len(noted.not_represented)
+            tally.not_represented += [Listed(*note) for note in noted.not_represented.items()]
+            tally.adjusted += [Listed(*note) for note in noted.adjusted.items()]
+        report.left_out += [*self._notes.left_out(), *left_out(self._select)]
 
     def close(self) -> None:
         """Close the file."""

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import ExitStack, closing
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 from dir_redis.bundle import StorageBundle
 from dir_redis.errors import StorageConfigurationError
@@ -23,7 +24,14 @@ Place = StorageBundle | str | PathLike[str]
 _SQLITE_URL = "sqlite:///"
 
 
-def open_ends(source: Place, target: Place, opened: ExitStack) -> tuple[RawStore, RawStore]:
+class End(NamedTuple):
+    """One end of a copy: its records, and its bundle, which a file of dir-core's has not."""
+
+    raw: RawStore
+    bundle: StorageBundle | None
+
+
+def open_ends(source: Place, target: Place, opened: ExitStack) -> tuple[End, End]:
     """Open both ends, the source without changing it if it is a file of dir-core's.
 
     Args:
@@ -38,16 +46,18 @@ def open_ends(source: Place, target: Place, opened: ExitStack) -> tuple[RawStore
     path = _path_of(source)
     if path is not None and not path.is_file():
         raise StorageConfigurationError(f"{path} is no file; the source of a copy must be there")
-    writing, places = raw_store(_bundle(target, opened))
-    reading: RawStore
+    writing = _bundle(target, opened)
+    raw, places = raw_store(writing)
     if path is not None and _is_of_dir_core(path):
-        reading = DirCoreFile(path, places=places)
-        opened.callback(reading.close)
+        file = DirCoreFile(path, places=places)
+        opened.callback(file.close)
+        ends = End(file, None), End(raw, writing)
     else:
-        reading, _ = raw_store(_bundle(source, opened))
-    if _same(reading, writing):
-        raise ValueError(f"source and target are the same store: {reading.where}")
-    return reading, writing
+        reading = _bundle(source, opened)
+        ends = End(raw_store(reading)[0], reading), End(raw, writing)
+    if _same(ends[0].raw, raw):
+        raise ValueError(f"source and target are the same store: {raw.where}")
+    return ends
 
 
 def raw_store(bundle: StorageBundle) -> tuple[RawStore, int]:
