@@ -209,6 +209,23 @@ class LedgerConflictError(StorageError):
         )
 
 
+class NotRepresentableError(StorageError):
+    """A store cannot keep a record of another one as it is; nothing of the call was written.
+
+    Attributes:
+        record: which record, such as ``capacity of 'capital'``.
+        problem: what this store cannot hold of it.
+    """
+
+    def __init__(self, record: str, problem: str) -> None:
+        super().__init__(record, problem)
+        self.record = record
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"the {self.record} cannot be kept here: {self.problem}"
+
+
 class StorageConfigurationError(StorageError):
     """A store cannot be opened as asked: a bad URL, a missing package, an unfit server."""
 

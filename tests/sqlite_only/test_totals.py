@@ -104,7 +104,11 @@ def test_floats_are_rounded_as_everywhere_else(places):
                 expected = scale.to_units("r", number)
             except ValueError:
                 return
-            assert connection.execute(sql, (number,)).fetchone() == (expected,)
+            ((units,),) = connection.execute(sql, (number,))
+            # SQLite itself writes about one in 10,000 floats with a wrong last digit, which shows
+            # where the amount lies just between two units, or has as many digits as a float.
+            exact = places < 18 and Decimal(str(number)).scaleb(places) % 1 != Decimal("0.5")
+            assert abs(units - expected) <= (0 if exact else max(1, expected // 10**15))
 
         check()
 

@@ -24,7 +24,7 @@ from dir_redis.redis.replies import as_fields, as_text, as_version
 from dir_redis.redis.steps import Argument, Call, Command, Steps, operation
 from dir_redis.redis.storage import RedisStorage
 
-_MERGED = "+"
+MERGED = "+"
 
 
 class RedisContextStorage(RedisStorage, ContextMergeStorage):
@@ -32,7 +32,7 @@ class RedisContextStorage(RedisStorage, ContextMergeStorage):
 
     @operation
     def get_session(self, dfid: str) -> Steps[str | None]:
-        return _document(key := self._keys.session(dfid), (yield from _fields(key)))
+        return document_in(key := self._keys.session(dfid), (yield from _fields(key)))
 
     @operation
     def set_session(
@@ -48,7 +48,7 @@ class RedisContextStorage(RedisStorage, ContextMergeStorage):
 
     @operation
     def get_state(self, agent_id: str) -> Steps[str | None]:
-        return _document(key := self._keys.state(agent_id), (yield from _fields(key)))
+        return document_in(key := self._keys.state(agent_id), (yield from _fields(key)))
 
     @operation
     def set_state(
@@ -91,7 +91,7 @@ def _merge(
 ) -> Steps[int]:
     fields: list[Argument] = [*_agent(agent_id)]
     for name, value in encode_updates(updates).items():
-        fields += (_MERGED + name, value)
+        fields += (MERGED + name, value)
     reply = as_text((yield Call("context_merge", (key,), tuple(fields))))
     verdict, _, first = reply.partition(" ")
     if verdict == "REFUSED":
@@ -107,7 +107,7 @@ def _fields(key: str) -> Steps[dict[str, str]]:
     return as_fields((yield Command("HGETALL", key)))
 
 
-def _document(key: str, fields: dict[str, str]) -> str | None:
+def document_in(key: str, fields: dict[str, str]) -> str | None:
     """The document in a hash, with what was merged into it.
 
     Raises:
@@ -118,19 +118,23 @@ def _document(key: str, fields: dict[str, str]) -> str | None:
     data = fields.get("data")
     if data is None:
         raise CorruptRecordError(key, "it has no data")
-    merged = {
-        name.removeprefix(_MERGED): value
-        for name, value in fields.items()
-        if name.startswith(_MERGED)
-    }
     try:
-        return merge_into(data, merged)
+        return merge_into(data, merged_in(fields))
     except (ValueError, RecursionError) as error:
         raise CorruptRecordError(key, str(error)) from error
 
 
+def merged_in(fields: Mapping[str, str]) -> dict[str, str]:
+    """What was merged into the document in a hash, by key."""
+    return {
+        name.removeprefix(MERGED): value
+        for name, value in fields.items()
+        if name.startswith(MERGED)
+    }
+
+
 def _versioned(key: str, fields: dict[str, str]) -> VersionedDocument:
-    document = _document(key, fields)
+    document = document_in(key, fields)
     if document is None:
         return VersionedDocument(None, 0)
     return VersionedDocument(document, as_version(key, fields.get("version")))

@@ -33,7 +33,7 @@ from dir_redis.redis.storage import RedisStorage
 # The entry that wakes who waits is of no use to those who come later: they read the decision.
 WOKEN_MS = 60_000
 
-_TERMS = re.compile(r"(\d+) (\d+) (.*)", re.DOTALL | re.ASCII)
+TERMS = re.compile(r"(\d+) (\d+) (.*)", re.DOTALL | re.ASCII)
 
 
 class _Found(NamedTuple):
@@ -65,7 +65,7 @@ class RedisEscalationStorage(RedisStorage, EscalationQueueStorage):
         proposal_json: str,
         impact: str,
     ) -> Steps[None]:
-        request = _as_stored(agent_id, reason, context_json, proposal_json, impact)
+        request = stored_request(agent_id, reason, context_json, proposal_json, impact)
         yield Call("escalation_request", self._keys_of(dfid), (dfid, request))
 
     @operation
@@ -110,7 +110,7 @@ class RedisEscalationStorage(RedisStorage, EscalationQueueStorage):
             (*self._keys_of(dfid), self._keys.budget(agent_id)),
             (
                 dfid,
-                _as_stored(agent_id, reason, context_json, proposal_json, impact),
+                stored_request(agent_id, reason, context_json, proposal_json, impact),
                 secrets.token_hex(8),
                 limit,
                 microseconds(window_sec),
@@ -224,7 +224,7 @@ class RedisEscalationStorage(RedisStorage, EscalationQueueStorage):
     def _terms(self, terms: str) -> dict[str, Any]:
         if not terms:
             return {}
-        match = _TERMS.fullmatch(terms)
+        match = TERMS.fullmatch(terms)
         if match is None:
             raise CorruptRecordError(self._keys.requests_terms(), f"{terms!r} are no terms")
         return {"deadline_us": int(match[2]), "default_decision": match[3]}
@@ -245,9 +245,10 @@ class RedisEscalationStorage(RedisStorage, EscalationQueueStorage):
         return (*self._queue(), keys.requests_open(), keys.request(dfid), keys.decided(dfid))
 
 
-def _as_stored(
+def stored_request(
     agent_id: str, reason: str, context_json: str, proposal_json: str, impact: str
 ) -> str:
+    """A request as ``requests_open`` holds it, context and proposal to the byte."""
     rest = json.dumps({"agent_id": agent_id, "reason": reason, "impact": impact})
     return f'{rest[:-1]}, "context": {context_json}, "proposal": {proposal_json}}}'
 

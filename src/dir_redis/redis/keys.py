@@ -41,6 +41,21 @@ class Keys:
         """Whether one script can reach a flow's own keys and those of all reservations."""
         return self.tag_of(dfid) == self._tags[0]
 
+    def pattern(self, kind: str) -> str:
+        """What the keys of one kind look like to SCAN; others may look like them too."""
+        # None of what a namespace may hold is special to it, and neither is a brace.
+        return f"{{{self.namespace}:*}}:{kind}:*"
+
+    @staticmethod
+    def identifier_in(key: str, kind: str) -> str:
+        """The id in a key of a kind; of another key anything."""
+        return key.partition(f"}}:{kind}:")[2]
+
+    @staticmethod
+    def tag_in(key: str) -> str:
+        """The prefix that a key has in common with all of its partition."""
+        return key[: key.index("}") + 2]
+
     @staticmethod
     def operation(beside: str, session: str) -> str:
         """The key of a client's operation session, in the slot of another key."""

@@ -30,7 +30,9 @@ class RedisLifecycleStorage(RedisStorage, FlowStatusStorage):
     def record_transition(
         self, dfid: str, from_status: str, to_status: str, *, root_dfid: str | None = None
     ) -> Steps[None]:
-        yield append(self._keys, _LOG, dfid, _fields(dfid, from_status, to_status, root_dfid))
+        yield append(
+            self._keys, _LOG, dfid, transition_fields(dfid, from_status, to_status, root_dfid)
+        )
 
     @operation
     def get_transitions(self, dfid: str | None = None) -> Steps[list[dict[str, Any]]]:
@@ -51,7 +53,7 @@ class RedisLifecycleStorage(RedisStorage, FlowStatusStorage):
         root_dfid: str | None = None,
     ) -> Steps[None]:
         check_transition(allowed, expected, to)
-        fields = _fields(dfid, expected, to, root_dfid)
+        fields = transition_fields(dfid, expected, to, root_dfid)
         reply = yield Call("lifecycle_transition", self._log_keys(dfid), (expected, *fields))
         _raise_conflict(dfid, expected, as_text(reply))
 
@@ -109,7 +111,7 @@ class RedisLifecycleStorage(RedisStorage, FlowStatusStorage):
         return self._keys.log(_LOG, dfid), self._keys.log_of_flow(_LOG, dfid)
 
 
-def _fields(
+def transition_fields(
     dfid: str, from_status: str, to_status: str, root_dfid: str | None
 ) -> tuple[Argument, ...]:
     return ("dfid", dfid, "from", from_status, "to", to_status, "root_dfid", root_dfid or "")

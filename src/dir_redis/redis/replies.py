@@ -81,14 +81,15 @@ def as_ordered(replies: list[Any]) -> list[str]:
 
 
 def as_scored(replies: list[Any]) -> list[str]:
-    """Members of one sorted set per partition, each reply with scores, merged by them.
+    """Members of one sorted set per partition, each reply with scores, merged by them."""
+    scored = [pair for reply in replies for pair in scored_pairs(reply)]
+    return [member for _, member in sorted(scored)]
+
+
+def scored_pairs(reply: Any) -> list[tuple[float, str]]:
+    """Scores and members of a sorted set, in its order.
 
     A reply alternates members and scores; a command's on RESP3 has them in pairs.
     """
-    scored: list[tuple[float, str]] = []
-    for reply in replies:
-        pairs = (
-            reply if reply and isinstance(reply[0], list) else zip(*[iter(reply)] * 2, strict=True)
-        )
-        scored.extend((float(score), as_text(member)) for member, score in pairs)
-    return [member for _, member in sorted(scored)]
+    pairs = reply if reply and isinstance(reply[0], list) else zip(*[iter(reply)] * 2, strict=True)
+    return [(float(score), as_text(member)) for member, score in pairs]

@@ -42,8 +42,7 @@ class RedisSagaStorage(RedisStorage, SagaClaimStorage):
 
     @operation
     def mark_dirty(self, dfid: str, failed_step: str, partial_state_json: str) -> Steps[None]:
-        step = json.dumps({"failed_step": failed_step})
-        mark = f'{step[:-1]}, "partial_state": {partial_state_json}}}'
+        mark = stored_mark(failed_step, partial_state_json)
         yield Call("saga_mark", self._keys_of(dfid), (dfid, mark))
 
     @operation
@@ -165,3 +164,9 @@ class RedisSagaStorage(RedisStorage, SagaClaimStorage):
             keys.sagas_claims(dfid),
             keys.saga(dfid),
         )
+
+
+def stored_mark(failed_step: str, partial_state_json: str) -> str:
+    """A mark as ``sagas_marks`` holds it, the partial state to the byte."""
+    step = json.dumps({"failed_step": failed_step})
+    return f'{step[:-1]}, "partial_state": {partial_state_json}}}'

@@ -113,6 +113,7 @@ class RedisStore:
             timeout_sec,
         )
         self.url = self._connection.url
+        self.where = self._connection.where
         self.is_cluster = isinstance(self._connection.client, RedisCluster)
         self.driver = RedisDriver(self._connection, timeout_sec=timeout_sec)
         try:

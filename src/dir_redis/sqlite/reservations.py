@@ -100,7 +100,8 @@ def _triggers(scale: AmountScale) -> tuple[str, ...]:
 def units_of(amount: str, scale: AmountScale) -> str:
     """Return SQL that converts a float as ``AmountScale.to_units`` does, rounding half-even.
 
-    To the unit for amounts of up to 15 digits; beyond, SQLite's last digit may differ.
+    To the unit, but for amounts just between two units, and those of more than 15 digits: SQLite
+    writes some floats with a wrong last digit, so that these may be off by one in the last place.
 
     The shortest of 15 to 17 digits that gives the float is the decimal its writer meant; from
     there on all is integers: digits * 10**shift. A negative amount, which dir-core 0.1.0 lets

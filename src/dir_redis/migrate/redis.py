@@ -1,0 +1,314 @@
+"""A namespace on Redis, read and written beneath its Protocols.
+
+This is no hot path: what has no index is found by looking through all keys of every primary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from dir_redis.errors import CorruptRecordError, NotRepresentableError
+from dir_redis.migrate.records import (
+    LOGS,
+    Counter,
+    HeldReservation,
+    Keyed,
+    ReaderGroup,
+    Record,
+    Row,
+)
+from dir_redis.migrate.redis_forms import FORMS, Form, Found, Write
+from dir_redis.migrate.redis_reservations import ReservationForm
+from dir_redis.migrate.redis_rows import RowLog
+from dir_redis.redis.replies import as_text, as_units, scored_pairs
+from dir_redis.redis.steps import Argument, Call, Command, Request, Steps
+from dir_redis.redis.store import RedisStore
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Keyed)
+R = TypeVar("R", bound=Record)
+
+# So many records are read or written by one call, of one partition, and not many more bytes.
+RECORDS_AT_ONCE = 500
+BYTES_AT_ONCE = 1_000_000
+# About so many keys are looked at by one call of a scan.
+KEYS_AT_ONCE = 1000
+
+_RESERVATIONS, _SAGAS = "reservations", "sagas"
+
+
+class RedisRawStore:
+    """The records of a namespace, see :class:`dir_redis.migrate.records.RawStore`.
+
+    A log takes rows in each partition in the order given; one that is not behind the last entry of
+    its partition comes back with a later moment, as on any clock that was set back. The ends of
+    sessions, results and claims are kept in whole milliseconds, rounded up. Dirty marks and waiting
+    requests have the order of their moments.
+
+    Args:
+        store: the opened namespace; it stays the caller's to close.
+    """
+
+    def __init__(self, store: RedisStore) -> None:
+        self.where = f"{store.where} (namespace {store.keys.namespace!r})"
+        self._keys = store.keys
+        self._driver = store.driver
+        self._forms: dict[type[Any], Form[Any]] = {
+            kind: form(store.keys, store.scale) for kind, form in FORMS.items()
+        }
+        self._reservations = ReservationForm(store.keys, store.scale)
+        self._forms[HeldReservation] = self._reservations
+        self._logs = {kind: RowLog(store.keys, kind) for kind in LOGS}
+
+    def read(self, kind: type[R]) -> Iterator[R]:
+        """Read all records of a kind, each once, in its order.
+
+        Of keys that are found by a scan, 16 bytes each are remembered, since it may find one twice.
+
+        Raises:
+            CorruptRecordError: one is not what this package writes.
+            StorageError: the server did not answer, or refused.
+        """
+        if kind in self._logs:
+            next_rows = self._logs[cast(type[Row], kind)].reader()
+            while rows := self._driver.run(next_rows()):
+                yield from cast(list[R], rows)
+        elif kind in self._forms:
+            form = self._forms[kind]
+            for page in _pages(_once(self._ids(form)), RECORDS_AT_ONCE):
+                yield from self._driver.run(self._load(form, page)).values()
+        else:
+            yield from cast(Iterable[R], self._few(cast(type[Keyed], kind)).values())
+
+    def find(self, kind: type[K], keys: Sequence[str]) -> Mapping[str, K]:
+        """Return those of some records that there are, by key.
+
+        Raises:
+            CorruptRecordError: one is not what this package writes.
+            StorageError: the server did not answer, or refused.
+        """
+        if kind in self._forms:
+            return self._driver.run(self._load(self._forms[kind], keys))
+        few = self._few(cast(type[Keyed], kind))
+        return {key: cast(K, few[key]) for key in keys if key in few}
+
+    def put(self, records: Iterable[Record]) -> None:
+        """Write records of one kind, which are held in memory until all of them have been checked.
+
+        Raises:
+            NotRepresentableError: one cannot be kept as it is; nothing was written.
+            StorageError: the server did not answer, or refused; some may have been written.
+        """
+        given = list(records)
+        if given:
+            self._driver.run(self._put(type(given[0]), given))
+
+    def _put(self, kind: type[Record], records: list[Any]) -> Steps[None]:
+        if kind in self._logs:
+            yield from self._logs[kind].append(records)
+            return
+        last_of_each: dict[str, Any] = {}
+        for record in records:
+            last_of_each.pop(record.key, None)
+            last_of_each[record.key] = record
+        records = list(last_of_each.values())
+        if kind is HeldReservation:
+            yield from self._reservations.put(records)
+        elif kind is Counter:
+            yield self._raise(records)
+        elif kind is ReaderGroup:
+            yield self._register(records)
+        else:
+            form = self._forms[kind]
+            yield from form.prepare(records)
+            yield list(_calls([list(form.writes(record)) for record in records]))
+
+    # Finding and loading
+
+    def _ids(self, form: Form[Any]) -> Iterator[str]:
+        """The ids of all records of a form, in their order if there is one; some of them twice."""
+        if form.ordered:
+            indices = self._keys.in_each_partition(form.ordered)
+            page = max(100, 2 * RECORDS_AT_ONCE // len(indices))
+            merged = heapq.merge(*(self._scored(index, page) for index in indices))
+            yield from (member for _, member in merged)
+        if form.hashed:
+            yield from self._scan(self._keys.in_each_partition(form.hashed)[0], "", set())
+        for kind in form.scanned:
+            scanned: set[str] = set()
+            for route in self._keys.in_each_partition(kind):
+                for key in self._scan(route, self._keys.pattern(kind), scanned):
+                    found = self._keys.identifier_in(key, kind)
+                    # Others may look alike, such as those of a longer kind or partition.
+                    if found and key in {look.key for look in form.looks(found)}:
+                        yield found
+
+    def _scored(self, index: str, page: int) -> Iterator[tuple[float, str]]:
+        """Scores and members of a sorted set, in pages, also while the first of them leave it."""
+        score, seen = "-inf", 0
+        while True:
+            words = (score, "+inf", "WITHSCORES", "LIMIT", seen, page)
+            pairs = scored_pairs(self._driver.run(_ask(Command("ZRANGEBYSCORE", index, words))))
+            yield from pairs
+            if len(pairs) < page:
+                return
+            last = pairs[-1][0]
+            alike = sum(one == last for one, _ in pairs)
+            seen = alike + (seen if alike == len(pairs) else 0)
+            score = repr(last)
+
+    def _scan(self, route: str, pattern: str, scanned: set[str]) -> Iterator[str]:
+        """The keys of a pattern on the server that has a key; or the fields of a hash.
+
+        Args:
+            route: the key.
+            pattern: the pattern; empty for the fields of the hash at the key.
+            scanned: the servers that are done, to which this one is added.
+        """
+        server, place = "", "0"
+        while True:
+            call = Call("migrate_scan", (route,), (place, pattern, KEYS_AT_ONCE))
+            process, place, *names = map(as_text, self._driver.run(_ask(call)))
+            # Where it does not say, each partition is looked for by itself.
+            process = process or route
+            if process in scanned:
+                return
+            if server not in ("", process):
+                # Another server has taken over: the place meant nothing to it.
+                server, place = process, "0"
+                continue
+            server = process
+            yield from names
+            if place == "0":
+                scanned.add(server)
+                return
+
+    def _load(self, form: Form[K], keys: Iterable[str]) -> Steps[dict[str, K]]:
+        """Read the records of some ids, in their order, without those that there are not."""
+        by_partition: defaultdict[str, list[str]] = defaultdict(list)
+        for key in dict.fromkeys(keys):
+            by_partition[self._keys.tag_in(form.looks(key)[0].key)].append(key)
+        loaded: dict[str, K] = {}
+        for ids in by_partition.values():
+            unread = ids
+            while unread:
+                looks = [form.looks(key) for key in unread]
+                places: dict[str, int] = {}
+                words: list[Argument] = [len(looks[0]), BYTES_AT_ONCE]
+                for look in itertools.chain(*looks):
+                    number = places.setdefault(look.key, len(places) + 1)
+                    words += (look.command, number, look.member)
+                now, *found = yield Call("migrate_read", tuple(places), tuple(words))
+                count = len(found) // len(looks[0])
+                for key, its_looks, part in zip(
+                    unread, looks, _pages(found, len(looks[0])), strict=False
+                ):
+                    record = _parsed(form, key, its_looks[0].key, Found(part, int(now)))
+                    if record is not None:
+                        loaded[key] = record
+                unread = unread[count:]
+        return {key: loaded[key] for key in keys if key in loaded}
+
+    # Counters and reader groups: few, and in one place each
+
+    def _few(self, kind: type[Keyed]) -> dict[str, Any]:
+        if kind is Counter:
+            numbers = {
+                _RESERVATIONS: self._numbers([self._keys.lock_counter()]),
+                _SAGAS: self._numbers(self._keys.in_each_partition("sagas_counter")),
+            }
+            return {name: Counter(name, max(all_)) for name, all_ in numbers.items() if any(all_)}
+        assert kind is ReaderGroup
+        keys = self._keys.in_each_partition("audit_groups")
+        replies = [self._driver.run(_ask(Command("HKEYS", key))) for key in keys]
+        # One that is not in all of them was cut off while it came or went, and is none.
+        names = set.intersection(*({as_text(name) for name in reply} for reply in replies))
+        return {name: ReaderGroup(name) for name in sorted(names)}
+
+    def _numbers(self, keys: Sequence[str]) -> list[int]:
+        return [as_units(key, self._driver.run(_ask(Command("GET", key)))) for key in keys]
+
+    def _raise(self, counters: Sequence[Counter]) -> list[Request]:
+        keys = {
+            _RESERVATIONS: [self._keys.lock_counter()],
+            _SAGAS: self._keys.in_each_partition("sagas_counter"),
+        }
+        for counter in counters:
+            if counter.name not in keys:
+                raise NotRepresentableError(f"counter {counter.name!r}", "there is no such counter")
+        return [
+            Call("migrate_raise", (key,), (counter.value,))
+            for counter in counters
+            for key in keys[counter.name]
+        ]
+
+    def _register(self, groups: Sequence[ReaderGroup]) -> list[Request]:
+        """Let groups be, which have archived nothing here unless they are here already."""
+        places = zip(
+            self._keys.in_each_partition("audit_groups"),
+            self._keys.in_each_partition("audit"),
+            strict=True,
+        )
+        return [
+            Call("decision_audit_commit", keys, (group.name, ""))
+            for keys in places
+            for group in groups
+        ]
+
+
+def _ask(request: Request) -> Steps[Any]:
+    return (yield request)
+
+
+def _parsed(form: Form[K], key: str, at: str, found: Found) -> K | None:
+    try:
+        return form.parse(key, found)
+    except UnicodeDecodeError as error:
+        raise CorruptRecordError(
+            at, f"what is kept of {key!r} should be UTF-8 ({error})"
+        ) from error
+
+
+def _calls(records: Sequence[list[Write]]) -> Iterator[Call]:
+    """The calls that write some records: each is written by one call, with others of its slot."""
+    batches: defaultdict[str, list[list[Write]]] = defaultdict(list)
+    sizes: defaultdict[str, int] = defaultdict(int)
+    for writes in records:
+        key = writes[0].key
+        tag = key[: key.index("}")]
+        batches[tag].append(writes)
+        sizes[tag] += sum(len(str(word)) for write in writes for word in write.words)
+        if len(batches[tag]) >= RECORDS_AT_ONCE or sizes[tag] > BYTES_AT_ONCE:
+            yield _call(batches.pop(tag))
+            del sizes[tag]
+    for batch in batches.values():
+        yield _call(batch)
+
+
+def _call(records: Sequence[list[Write]]) -> Call:
+    places: dict[str, int] = {}
+    words: list[Argument] = []
+    for command, key, arguments in itertools.chain(*records):
+        number = places.setdefault(key, len(places) + 1)
+        words += (len(arguments), command, number, *arguments)
+    return Call("migrate_write", tuple(places), tuple(words))
+
+
+def _pages(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(items)
+    while page := list(itertools.islice(rest, size)):
+        yield page
+
+
+def _once(ids: Iterable[str]) -> Iterator[str]:
+    seen: set[bytes] = set()
+    for one in ids:
+        digest = hashlib.blake2b(one.encode(), digest_size=16).digest()
+        if digest not in seen:
+            seen.add(digest)
+            yield one
