@@ -250,20 +250,3 @@ class CorruptRecordError(StorageError):
 
     def __str__(self) -> str:
         return f"the record at {self.key!r} is corrupt: {self.problem}"
-
-
-class NotRepresentableError(StorageError):
-    """A record of another store cannot be kept here as it is; it was not written.
-
-    Attributes:
-        record: which record, such as ``reservation of 'flow-1'``.
-        problem: what of it has no place here.
-    """
-
-    def __init__(self, record: str, problem: str) -> None:
-        super().__init__(record, problem)
-        self.record = record
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"the {self.record} cannot be represented: {self.problem}"

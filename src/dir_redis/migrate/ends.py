@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import ExitStack, closing
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from dir_redis.memory import MemoryResourceLockStorage
 from dir_redis.migrate.dir_core import DirCoreFile
 from dir_redis.migrate.memory import MemoryRawStore
 from dir_redis.migrate.records import RawStore
+from dir_redis.migrate.redis import RedisRawStore
 from dir_redis.migrate.sqlite import SqliteRawStore
 from dir_redis.opening import open_storage, sqlite_storage
 from dir_redis.sqlite import SqliteResourceLockStorage
@@ -71,6 +73,11 @@ def raw_store(bundle: StorageBundle) -> tuple[RawStore, int]:
         return MemoryRawStore(bundle), locks._scale.places
     if isinstance(locks, SqliteResourceLockStorage):
         return SqliteRawStore(bundle), locks._scale.places
+    if isinstance(locks, RedisResourceLockStorage):
+        stores = {id(getattr(bundle, field.name)._store) for field in fields(bundle)[:9]}
+        if len(stores) == 1:
+            return RedisRawStore(locks._store), locks._scale.places
+        raise ValueError("the bundle's storages belong to several stores; a copy needs one")
     raise ValueError(f"a copy knows nothing of {type(locks).__name__}")
 
 

@@ -103,7 +103,7 @@ class Form(Generic[K]):
         """
         raise NotImplementedError
 
-    def prepare(self, records: Sequence[K]) -> Steps[None]:  # noqa: ARG002
+    def prepare(self, records: Sequence[K]) -> Steps[None]:
         """Whatever has to be known before records are written."""
         yield from ()
 
@@ -152,7 +152,7 @@ class AgentForm(Form[Agent]):
             heartbeat_until_us=_moment(heartbeat),
         )
 
-    def prepare(self, records: Sequence[Agent]) -> Steps[None]:  # noqa: ARG002
+    def prepare(self, records: Sequence[Agent]) -> Steps[None]:
         """Find out where in the order the end is, over all partitions."""
         ends: list[Sent] = [
             Call("migrate_read", (order,), (1, 0, "ZREVRANGE", 1, ""))
