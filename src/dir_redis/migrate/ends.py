@@ -18,6 +18,8 @@ from dir_redis.migrate.records import RawStore
 from dir_redis.migrate.redis import RedisRawStore
 from dir_redis.migrate.sqlite import SqliteRawStore
 from dir_redis.opening import open_storage, sqlite_storage
+from dir_redis.redis import RedisResourceLockStorage
+from dir_redis.redis.storage import RedisStorage
 from dir_redis.sqlite import SqliteResourceLockStorage
 from dir_redis.sqlite.driver_errors import storage_error
 
@@ -74,10 +76,14 @@ def raw_store(bundle: StorageBundle) -> tuple[RawStore, int]:
     if isinstance(locks, SqliteResourceLockStorage):
         return SqliteRawStore(bundle), locks._scale.places
     if isinstance(locks, RedisResourceLockStorage):
-        stores = {id(getattr(bundle, field.name)._store) for field in fields(bundle)[:9]}
-        if len(stores) == 1:
-            return RedisRawStore(locks._store), locks._scale.places
-        raise ValueError("the bundle's storages belong to several stores; a copy needs one")
+        raw = RedisRawStore(locks._store)
+        storages = [getattr(bundle, field.name) for field in fields(bundle)[:9]]
+        if all(
+            isinstance(storage, RedisStorage) and RedisRawStore(storage._store).where == raw.where
+            for storage in storages
+        ):
+            return raw, locks._scale.places
+        raise ValueError("the bundle mixes stores; a copy needs the storages of one store")
     raise ValueError(f"a copy knows nothing of {type(locks).__name__}")
 
 
