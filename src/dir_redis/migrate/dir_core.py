@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dir_redis.amounts import DEFAULT_PLACES, AmountScale
-from dir_redis.errors import StorageConfigurationError
+from dir_redis.errors import StorageConfigurationError, StorageError
 from dir_redis.migrate import dir_core_records as tables
 from dir_redis.migrate.dir_core_left_out import left_out
 from dir_redis.migrate.dir_core_notes import Notes
@@ -29,6 +29,7 @@ from dir_redis.migrate.tables import Part, find_in, read_log, read_part
 from dir_redis.sqlite.driver_errors import storage_error
 
 _PATIENCE_SEC = 30.0
+_NAMES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 
 
 class DirCoreFile:
@@ -50,18 +51,13 @@ class DirCoreFile:
         self.where = str(self.path)
         self._notes = Notes()
         try:
-            self._connection = sqlite3.connect(
-                f"{self.path.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_SEC
-            )
+            self._connection = _connect(self.path)
         except sqlite3.Error as error:
-            raise storage_error(self.path, error) from error
+            raise _error(self.path, error) from error
         try:
             # What is no UTF-8 becomes text that no record may hold, and is listed.
             self._connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-            names = {
-                name
-                for (name,) in self._select("SELECT name FROM sqlite_master WHERE type = 'table'")
-            }
+            names = {name for (name,) in self._select(_NAMES)}
             scale, notes = AmountScale(places), self._notes
             # A release since 0.2 that opened a file of 0.1 made tables beside the old ones, and
             # failed before it wrote to them.
@@ -113,7 +109,33 @@ class DirCoreFile:
             with closing(self._connection.execute(sql, parameters)) as cursor:
                 return cursor.fetchall()
         except sqlite3.Error as error:
-            raise storage_error(self.path, error) from error
+            raise _error(self.path, error) from error
+
+
+def is_of_this_package(path: Path) -> bool:
+    """Whether a SQLite file is one of this package's, or was opened by it.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    try:
+        with closing(_connect(path.resolve())) as connection:
+            return ("dir_redis_meta",) in connection.execute(_NAMES).fetchall()
+    except sqlite3.Error as error:
+        raise _error(path, error) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_SEC)
+
+
+def _error(path: Path, error: sqlite3.Error) -> StorageError:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK:
+        return StorageConfigurationError(
+            f"{path} has an unfinished write of a process that was killed; open it once with "
+            "whatever wrote it, which takes that back, and copy it then"
+        )
+    return storage_error(path, error)
 
 
 def _now() -> int:

@@ -37,7 +37,10 @@ class Notes:
 
     def adjusted(self, kind: type, key: object, reason: str) -> None:
         """Note a record that is read otherwise than it is written there."""
-        self.of[kind].adjusted[f"{kind.__name__} {key!r}"] = reason
+        adjusted = self.of[kind].adjusted
+        record = f"{kind.__name__} {key!r}"
+        if reason not in adjusted.get(record, ""):
+            adjusted[record] = "; ".join(filter(None, (adjusted.get(record), reason)))
 
     def leave_out(self, record: str, reason: str) -> None:
         """Note what is no record here."""

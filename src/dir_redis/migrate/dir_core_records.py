@@ -356,12 +356,18 @@ def _request(notes: Notes, row: Any) -> Request:
         resolved_at = None
     elif human_decision is None:
         decision = _DECIDED[status]
-        notes.adjusted(Request, dfid, f"without a decision, its status gives {decision!r}")
+        notes.adjusted(
+            Request, dfid, f"what was decided is not said; its status gives {decision!r}"
+        )
     else:
         decision = text("human_decision", human_decision)
         if status != "RESOLVED" and (status == "REJECTED") != (decision.upper() == "ABORT"):
             notes.adjusted(Request, dfid, f"{decision!r} is kept, but not that it is {status}")
+    requested_us = parse_moment("created_at", created_at)
     resolved_us = decided_us(resolved_at)
+    if decision is not None and resolved_at is None:
+        resolved_us = requested_us
+        notes.adjusted(Request, dfid, "when it was decided is not said; when it was asked is taken")
     return Request(
         dfid,
         identifier("agent_id", agent_id),
@@ -369,7 +375,7 @@ def _request(notes: Notes, row: Any) -> Request:
         json_document("context_json", context_json),
         json_document("proposal_json", proposal_json),
         text("impact", impact),
-        parse_moment("created_at", created_at),
+        requested_us,
         *(None, None, None, 0),
         "PENDING" if decision is None else "RESOLVED",
         decision,

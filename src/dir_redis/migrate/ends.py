@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import NamedTuple
 from dir_redis.bundle import StorageBundle
 from dir_redis.errors import StorageConfigurationError
 from dir_redis.memory import MemoryResourceLockStorage
-from dir_redis.migrate.dir_core import DirCoreFile
+from dir_redis.migrate.dir_core import DirCoreFile, is_of_this_package
 from dir_redis.migrate.memory import MemoryRawStore
 from dir_redis.migrate.records import RawStore
 from dir_redis.migrate.redis import RedisRawStore
@@ -21,7 +20,6 @@ from dir_redis.opening import open_storage, sqlite_storage
 from dir_redis.redis import RedisResourceLockStorage
 from dir_redis.redis.storage import RedisStorage
 from dir_redis.sqlite import SqliteResourceLockStorage
-from dir_redis.sqlite.driver_errors import storage_error
 
 Place = StorageBundle | str | PathLike[str]
 
@@ -52,7 +50,7 @@ def open_ends(source: Place, target: Place, opened: ExitStack) -> tuple[End, End
         raise StorageConfigurationError(f"{path} is no file; the source of a copy must be there")
     writing = _bundle(target, opened)
     raw, places = raw_store(writing)
-    if path is not None and _is_of_dir_core(path):
+    if path is not None and not is_of_this_package(path):
         file = DirCoreFile(path, places=places)
         opened.callback(file.close)
         ends = End(file, None), End(raw, writing)
@@ -102,16 +100,6 @@ def _path_of(place: Place) -> Path | None:
     if isinstance(place, str) and "://" in place:
         return Path(place.removeprefix(_SQLITE_URL)) if place.startswith(_SQLITE_URL) else None
     return Path(place)
-
-
-def _is_of_dir_core(path: Path) -> bool:
-    """Whether a file is not one of this package's, or at least never was opened by it."""
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            return "dir_redis_meta" not in {name for (name,) in rows}
-    except sqlite3.Error as error:
-        raise storage_error(path, error) from error
 
 
 def _same(one: RawStore, other: RawStore) -> bool:
