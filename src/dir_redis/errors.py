@@ -209,23 +209,6 @@ class LedgerConflictError(StorageError):
         )
 
 
-class NotRepresentableError(StorageError):
-    """A store cannot keep a record of another one as it is; nothing of the call was written.
-
-    Attributes:
-        record: which record, such as ``capacity of 'capital'``.
-        problem: what this store cannot hold of it.
-    """
-
-    def __init__(self, record: str, problem: str) -> None:
-        super().__init__(record, problem)
-        self.record = record
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"the {self.record} cannot be kept here: {self.problem}"
-
-
 class StorageConfigurationError(StorageError):
     """A store cannot be opened as asked: a bad URL, a missing package, an unfit server."""
 
@@ -250,3 +233,20 @@ class CorruptRecordError(StorageError):
 
     def __str__(self) -> str:
         return f"the record at {self.key!r} is corrupt: {self.problem}"
+
+
+class NotRepresentableError(StorageError):
+    """A record of another store cannot be kept here as it is; it was not written.
+
+    Attributes:
+        record: which record, such as ``reservation of 'flow-1'``.
+        problem: what of it has no place here.
+    """
+
+    def __init__(self, record: str, problem: str) -> None:
+        super().__init__(record, problem)
+        self.record = record
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"the {self.record} cannot be represented: {self.problem}"

@@ -5,41 +5,71 @@ This is no hot path: what has no index is found by looking through all keys of e
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+from dir_redis.amounts import AmountScale
 from dir_redis.errors import CorruptRecordError, NotRepresentableError
+from dir_redis.migrate.paging import PAGE, pages
 from dir_redis.migrate.records import (
     LOGS,
+    Agent,
+    Budget,
+    Capacity,
     Counter,
+    DirtyMark,
     HeldReservation,
+    IdempotencyKey,
     Keyed,
     ReaderGroup,
     Record,
+    Request,
+    Retries,
     Row,
+    Session,
+    State,
 )
-from dir_redis.migrate.redis_forms import FORMS, Form, Found, Write
+from dir_redis.migrate.redis_documents import SessionForm, StateForm
+from dir_redis.migrate.redis_form import Form, Found, Write
+from dir_redis.migrate.redis_ids import StoredIds
+from dir_redis.migrate.redis_records import (
+    AgentForm,
+    CapacityForm,
+    DirtyMarkForm,
+    IdempotencyForm,
+    RetriesForm,
+)
+from dir_redis.migrate.redis_requests import BudgetForm, RequestForm
 from dir_redis.migrate.redis_reservations import ReservationForm
 from dir_redis.migrate.redis_rows import RowLog
-from dir_redis.redis.replies import as_text, as_units, scored_pairs
-from dir_redis.redis.steps import Argument, Call, Command, Request, Steps
+from dir_redis.redis.keys import Keys
+from dir_redis.redis.replies import as_text, as_units
+from dir_redis.redis.steps import Argument, Call, Command, Steps
+from dir_redis.redis.steps import Request as Sent
 from dir_redis.redis.store import RedisStore
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Keyed)
 R = TypeVar("R", bound=Record)
 
-# So many records are read or written by one call, of one partition, and not many more bytes.
-RECORDS_AT_ONCE = 500
+# What one call reads or writes of a partition: a page of records, and not many more bytes.
 BYTES_AT_ONCE = 1_000_000
-# About so many keys are looked at by one call of a scan.
-KEYS_AT_ONCE = 1000
 
 _RESERVATIONS, _SAGAS = "reservations", "sagas"
+
+_FORMS: dict[type[Any], Callable[[Keys, AmountScale], Form[Any]]] = {
+    Agent: AgentForm,
+    Session: SessionForm,
+    State: StateForm,
+    IdempotencyKey: IdempotencyForm,
+    DirtyMark: DirtyMarkForm,
+    Capacity: CapacityForm,
+    Retries: RetriesForm,
+    Budget: BudgetForm,
+    Request: RequestForm,
+}
 
 
 class RedisRawStore:
@@ -58,8 +88,9 @@ class RedisRawStore:
         self.where = f"{store.where} (namespace {store.keys.namespace!r})"
         self._keys = store.keys
         self._driver = store.driver
+        self._ids = StoredIds(store.keys, store.driver)
         self._forms: dict[type[Any], Form[Any]] = {
-            kind: form(store.keys, store.scale) for kind, form in FORMS.items()
+            kind: form(store.keys, store.scale) for kind, form in _FORMS.items()
         }
         self._reservations = ReservationForm(store.keys, store.scale)
         self._forms[HeldReservation] = self._reservations
@@ -80,7 +111,7 @@ class RedisRawStore:
                 yield from cast(list[R], rows)
         elif kind in self._forms:
             form = self._forms[kind]
-            for page in _pages(_once(self._ids(form)), RECORDS_AT_ONCE):
+            for page in pages(self._ids.of(form)):
                 yield from self._driver.run(self._load(form, page)).values()
         else:
             yield from cast(Iterable[R], self._few(cast(type[Keyed], kind)).values())
@@ -128,66 +159,6 @@ class RedisRawStore:
             yield from form.prepare(records)
             yield list(_calls([list(form.writes(record)) for record in records]))
 
-    # Finding and loading
-
-    def _ids(self, form: Form[Any]) -> Iterator[str]:
-        """The ids of all records of a form, in their order if there is one; some of them twice."""
-        if form.ordered:
-            indices = self._keys.in_each_partition(form.ordered)
-            page = max(100, 2 * RECORDS_AT_ONCE // len(indices))
-            merged = heapq.merge(*(self._scored(index, page) for index in indices))
-            yield from (member for _, member in merged)
-        if form.hashed:
-            yield from self._scan(self._keys.in_each_partition(form.hashed)[0], "", set())
-        for kind in form.scanned:
-            scanned: set[str] = set()
-            for route in self._keys.in_each_partition(kind):
-                for key in self._scan(route, self._keys.pattern(kind), scanned):
-                    found = self._keys.identifier_in(key, kind)
-                    # Others may look alike, such as those of a longer kind or partition.
-                    if found and key in {look.key for look in form.looks(found)}:
-                        yield found
-
-    def _scored(self, index: str, page: int) -> Iterator[tuple[float, str]]:
-        """Scores and members of a sorted set, in pages, also while the first of them leave it."""
-        score, seen = "-inf", 0
-        while True:
-            words = (score, "+inf", "WITHSCORES", "LIMIT", seen, page)
-            pairs = scored_pairs(self._driver.run(_ask(Command("ZRANGEBYSCORE", index, words))))
-            yield from pairs
-            if len(pairs) < page:
-                return
-            last = pairs[-1][0]
-            alike = sum(one == last for one, _ in pairs)
-            seen = alike + (seen if alike == len(pairs) else 0)
-            score = repr(last)
-
-    def _scan(self, route: str, pattern: str, scanned: set[str]) -> Iterator[str]:
-        """The keys of a pattern on the server that has a key; or the fields of a hash.
-
-        Args:
-            route: the key.
-            pattern: the pattern; empty for the fields of the hash at the key.
-            scanned: the servers that are done, to which this one is added.
-        """
-        server, place = "", "0"
-        while True:
-            call = Call("migrate_scan", (route,), (place, pattern, KEYS_AT_ONCE))
-            process, place, *names = map(as_text, self._driver.run(_ask(call)))
-            # Where it does not say, each partition is looked for by itself.
-            process = process or route
-            if process in scanned:
-                return
-            if server not in ("", process):
-                # Another server has taken over: the place meant nothing to it.
-                server, place = process, "0"
-                continue
-            server = process
-            yield from names
-            if place == "0":
-                scanned.add(server)
-                return
-
     def _load(self, form: Form[K], keys: Iterable[str]) -> Steps[dict[str, K]]:
         """Read the records of some ids, in their order, without those that there are not."""
         by_partition: defaultdict[str, list[str]] = defaultdict(list)
@@ -206,7 +177,7 @@ class RedisRawStore:
                 now, *found = yield Call("migrate_read", tuple(places), tuple(words))
                 count = len(found) // len(looks[0])
                 for key, its_looks, part in zip(
-                    unread, looks, _pages(found, len(looks[0])), strict=False
+                    unread, looks, pages(found, len(looks[0])), strict=False
                 ):
                     record = _parsed(form, key, its_looks[0].key, Found(part, int(now)))
                     if record is not None:
@@ -233,7 +204,7 @@ class RedisRawStore:
     def _numbers(self, keys: Sequence[str]) -> list[int]:
         return [as_units(key, self._driver.run(_ask(Command("GET", key)))) for key in keys]
 
-    def _raise(self, counters: Sequence[Counter]) -> list[Request]:
+    def _raise(self, counters: Sequence[Counter]) -> list[Sent]:
         keys = {
             _RESERVATIONS: [self._keys.lock_counter()],
             _SAGAS: self._keys.in_each_partition("sagas_counter"),
@@ -247,7 +218,7 @@ class RedisRawStore:
             for key in keys[counter.name]
         ]
 
-    def _register(self, groups: Sequence[ReaderGroup]) -> list[Request]:
+    def _register(self, groups: Sequence[ReaderGroup]) -> list[Sent]:
         """Let groups be, which have archived nothing here unless they are here already."""
         places = zip(
             self._keys.in_each_partition("audit_groups"),
@@ -261,7 +232,7 @@ class RedisRawStore:
         ]
 
 
-def _ask(request: Request) -> Steps[Any]:
+def _ask(request: Sent) -> Steps[Any]:
     return (yield request)
 
 
@@ -283,7 +254,7 @@ def _calls(records: Sequence[list[Write]]) -> Iterator[Call]:
         tag = key[: key.index("}")]
         batches[tag].append(writes)
         sizes[tag] += sum(len(str(word)) for write in writes for word in write.words)
-        if len(batches[tag]) >= RECORDS_AT_ONCE or sizes[tag] > BYTES_AT_ONCE:
+        if len(batches[tag]) >= PAGE or sizes[tag] > BYTES_AT_ONCE:
             yield _call(batches.pop(tag))
             del sizes[tag]
     for batch in batches.values():
@@ -297,18 +268,3 @@ def _call(records: Sequence[list[Write]]) -> Call:
         number = places.setdefault(key, len(places) + 1)
         words += (len(arguments), command, number, *arguments)
     return Call("migrate_write", tuple(places), tuple(words))
-
-
-def _pages(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    rest = iter(items)
-    while page := list(itertools.islice(rest, size)):
-        yield page
-
-
-def _once(ids: Iterable[str]) -> Iterator[str]:
-    seen: set[bytes] = set()
-    for one in ids:
-        digest = hashlib.blake2b(one.encode(), digest_size=16).digest()
-        if digest not in seen:
-            seen.add(digest)
-            yield one

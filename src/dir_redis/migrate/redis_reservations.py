@@ -8,8 +8,9 @@ from typing import Any
 
 from dir_redis.arguments import INT64_MAX
 from dir_redis.errors import CorruptRecordError, NotRepresentableError
+from dir_redis.migrate.exact import exact_units
 from dir_redis.migrate.records import Held, HeldReservation
-from dir_redis.migrate.redis_forms import Form, Found, Look, exact_units
+from dir_redis.migrate.redis_form import Form, Found, Look
 from dir_redis.redis.replies import as_text, as_units
 from dir_redis.redis.steps import Argument, Call, Command, Steps
 

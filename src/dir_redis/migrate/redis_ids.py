@@ -1,0 +1,111 @@
+"""Finding the ids of all records of a kind on Redis: by an order, in a hash, or among all keys.
+
+Only copying looks through all keys of every primary; it is no hot path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from dir_redis.migrate.paging import PAGE
+from dir_redis.migrate.redis_form import Form
+from dir_redis.redis.driver import RedisDriver
+from dir_redis.redis.keys import Keys
+from dir_redis.redis.replies import as_text, scored_pairs
+from dir_redis.redis.steps import Call, Command, Request, Steps
+
+# About so many keys are looked at by one call of a scan.
+KEYS_AT_ONCE = 1000
+
+
+class StoredIds:
+    """The ids of a namespace's records.
+
+    Args:
+        keys: the namespace's keys.
+        driver: what reaches the server.
+    """
+
+    def __init__(self, keys: Keys, driver: RedisDriver) -> None:
+        self._keys = keys
+        self._driver = driver
+
+    def of(self, form: Form[Any]) -> Iterator[str]:
+        """Find the ids of all records of a form, each once, in their order if there is one.
+
+        Of each id 16 bytes are remembered, since a scan may find a key twice.
+        """
+        return _once(self._found(form))
+
+    def _found(self, form: Form[Any]) -> Iterator[str]:
+        if form.ordered:
+            indices = self._keys.in_each_partition(form.ordered)
+            page = max(100, 2 * PAGE // len(indices))
+            merged = heapq.merge(*(self._scored(index, page) for index in indices))
+            yield from (member for _, member in merged)
+        if form.hashed:
+            yield from self._scan(self._keys.in_each_partition(form.hashed)[0], "", set())
+        for kind in form.scanned:
+            scanned: set[str] = set()
+            for route in self._keys.in_each_partition(kind):
+                for key in self._scan(route, self._keys.pattern(kind), scanned):
+                    found = self._keys.identifier_in(key, kind)
+                    # Others may look alike, such as those of a longer kind or partition.
+                    if found and key in {look.key for look in form.looks(found)}:
+                        yield found
+
+    def _scored(self, index: str, page: int) -> Iterator[tuple[float, str]]:
+        """Scores and members of a sorted set, in pages, also while the first of them leave it."""
+        score, seen = "-inf", 0
+        while True:
+            words = (score, "+inf", "WITHSCORES", "LIMIT", seen, page)
+            pairs = scored_pairs(self._driver.run(_ask(Command("ZRANGEBYSCORE", index, words))))
+            yield from pairs
+            if len(pairs) < page:
+                return
+            last = pairs[-1][0]
+            alike = sum(one == last for one, _ in pairs)
+            seen = alike + (seen if alike == len(pairs) else 0)
+            score = repr(last)
+
+    def _scan(self, route: str, pattern: str, scanned: set[str]) -> Iterator[str]:
+        """The keys of a pattern on the server that has a key; or the fields of a hash.
+
+        Args:
+            route: the key.
+            pattern: the pattern; empty for the fields of the hash at the key.
+            scanned: the servers that are done, to which this one is added.
+        """
+        server, place = "", "0"
+        while True:
+            call = Call("migrate_scan", (route,), (place, pattern, KEYS_AT_ONCE))
+            process, place, *names = map(as_text, self._driver.run(_ask(call)))
+            # Where it does not say, each partition is looked for by itself.
+            process = process or route
+            if process in scanned:
+                return
+            if server not in ("", process):
+                # Another server has taken over: the place meant nothing to it.
+                server, place = process, "0"
+                continue
+            server = process
+            yield from names
+            if place == "0":
+                scanned.add(server)
+                return
+
+
+def _ask(request: Request) -> Steps[Any]:
+    return (yield request)
+
+
+def _once(ids: Iterable[str]) -> Iterator[str]:
+    seen: set[bytes] = set()
+    for one in ids:
+        digest = hashlib.blake2b(one.encode(), digest_size=16).digest()
+        if digest not in seen:
+            seen.add(digest)
+            yield one
