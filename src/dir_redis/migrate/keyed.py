@@ -69,10 +69,10 @@ class KeyedCopy(Generic[K]):
                     comparison = self._look_again(record.key)
                 if comparison.verdict is Verdict.DIFFERENT:
                     tally.differing.append(Listed(name_of(record), comparison.reason))
-                elif comparison.verdict is Verdict.MOVED:
-                    tally.adjusted.append(Listed(name_of(record), comparison.reason))
-                if other is not None and _is_ordered(record):
+                elif _is_ordered(record):
                     order.append(record.key)
+                if comparison.verdict is Verdict.MOVED:
+                    tally.adjusted.append(Listed(name_of(record), comparison.reason))
                 if isinstance(record, ReaderGroup):
                     tally.adjusted.append(
                         Listed(name_of(record), "registered in the target with nothing archived")
@@ -106,7 +106,7 @@ class KeyedCopy(Generic[K]):
         """Count records that only the target has, and look whether the others are in order.
 
         Args:
-            order: the keys of the source's ordered records that the target has, in their order.
+            order: the keys of the source's ordered records that the target has as well.
         """
         expected, known = iter(order), set(order)
         in_order = True
