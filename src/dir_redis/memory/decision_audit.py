@@ -88,10 +88,10 @@ class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
     def record_many(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self.append(records_of(rows))
 
-    def append(self, records: Sequence[AuditRecord]) -> None:
-        """Append rows that were checked, at one moment; not part of the Protocol."""
+    def append(self, records: Sequence[AuditRecord], moment: int | None = None) -> None:
+        """Append rows that were checked, at one moment, now by default; not of the Protocol."""
         with self._lock:
-            moment = self._clock.now()
+            moment = self._clock.now() if moment is None else moment
             for record in records:
                 self._last_number += 1
                 end = None

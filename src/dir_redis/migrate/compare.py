@@ -5,8 +5,9 @@ Backends keep some things that nobody can see, and each keeps others: they are e
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dir_redis.clock import format_moment
 from dir_redis.documents import members_of
@@ -28,7 +29,7 @@ from dir_redis.migrate.records import (
 _TTL_STEP_US = 1_000
 _TTLS = {"expires_us", "result_until_us", "forget_us"}
 # The moment by which a backend may order records of a kind, and so have to move it.
-_ORDERED_BY: dict[type[Record], str] = {
+_ORDERED_BY: dict[type, str] = {
     DirtyMark: "marked_us",
     Request: "requested_us",
     AuditRow: "moment_us",
@@ -70,7 +71,8 @@ def compare(source: Record, target: Record, now: int) -> Comparison:
     wanted, found = visible(source, now), visible(target, now)
     order = _ORDERED_BY.get(type(source))
     moved_us = 0
-    for name, value, other in zip(wanted._fields, wanted, found, strict=True):
+    pairs: Iterable[tuple[str, Any, Any]] = zip(wanted._fields, wanted, found, strict=True)
+    for name, value, other in pairs:
         if value == other:
             continue
         if name in _TTLS and value and other and abs(value - other) < _TTL_STEP_US:

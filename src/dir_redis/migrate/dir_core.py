@@ -15,20 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from dir_redis.amounts import DEFAULT_PLACES, AmountScale
-from dir_redis.errors import StorageConfigurationError
+from dir_redis.errors import StorageConfigurationError, StorageError
 from dir_redis.migrate import dir_core_records as tables
 from dir_redis.migrate.dir_core_left_out import left_out
-from dir_redis.migrate.dir_core_notes import Noted, Notes
+from dir_redis.migrate.dir_core_notes import Notes
 from dir_redis.migrate.records import (
     K,
     R,
     Record,
 )
-from dir_redis.migrate.report import Listed
+from dir_redis.migrate.report import CopyReport, Listed
 from dir_redis.migrate.tables import Part, find_in, read_log, read_part
 from dir_redis.sqlite.driver_errors import storage_error
 
 _PATIENCE_SEC = 30.0
+_NAMES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 
 
 class DirCoreFile:
@@ -50,25 +51,22 @@ class DirCoreFile:
         self.where = str(self.path)
         self._notes = Notes()
         try:
-            self._connection = sqlite3.connect(
-                f"{self.path.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_SEC
-            )
+            self._connection = _connect(self.path)
         except sqlite3.Error as error:
-            raise storage_error(self.path, error) from error
+            raise _error(self.path, error) from error
         try:
             # What is no UTF-8 becomes text that no record may hold, and is listed.
             self._connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-            names = {
-                name
-                for (name,) in self._select("SELECT name FROM sqlite_master WHERE type = 'table'")
-            }
+            names = {name for (name,) in self._select(_NAMES)}
             scale, notes = AmountScale(places), self._notes
             # A release since 0.2 that opened a file of 0.1 made tables beside the old ones, and
             # failed before it wrote to them.
             if {"agent_registry", "context_session"} <= names:
                 self._parts, self._logs = tables.of_0_1(notes, scale)
             elif {"agent_registry", "flow_context"} <= names:
-                self._parts, self._logs = tables.since_0_2(notes, scale)
+                self._parts, self._logs = tables.since_0_2(
+                    notes, scale, has_ledger=tables.LEDGER in names
+                )
             else:
                 raise StorageConfigurationError(
                     f"{self.path} is no file of dir-core 0.1 to 0.4, nor of this package"
@@ -77,14 +75,14 @@ class DirCoreFile:
             self.close()
             raise
 
-    @property
-    def noted(self) -> Mapping[type[Record], Noted]:
-        """What could not be represented, or only otherwise, of the records read so far."""
-        return self._notes.of
-
-    def left_out(self) -> list[Listed]:
-        """List what the file holds beside records."""
-        return [*self._notes.left_out(), *left_out(self._select)]
+    def add_notes_to(self, report: CopyReport) -> None:
+        """Add what was found of the records read so far, and what the file holds besides."""
+        for kind, noted in self._notes.of.items():
+            tally = report.kinds[kind.__name__]
+            tally.source += len(noted.not_represented)
+            tally.not_represented += [Listed(*note) for note in noted.not_represented.items()]
+            tally.adjusted += [Listed(*note) for note in noted.adjusted.items()]
+        report.left_out += [*self._notes.left_out(), *left_out(self._select)]
 
     def close(self) -> None:
         """Close the file."""
@@ -111,7 +109,33 @@ class DirCoreFile:
             with closing(self._connection.execute(sql, parameters)) as cursor:
                 return cursor.fetchall()
         except sqlite3.Error as error:
-            raise storage_error(self.path, error) from error
+            raise _error(self.path, error) from error
+
+
+def is_of_this_package(path: Path) -> bool:
+    """Whether a SQLite file is one of this package's, or was opened by it.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    try:
+        with closing(_connect(path.resolve())) as connection:
+            return ("dir_redis_meta",) in connection.execute(_NAMES).fetchall()
+    except sqlite3.Error as error:
+        raise _error(path, error) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_SEC)
+
+
+def _error(path: Path, error: sqlite3.Error) -> StorageError:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK:
+        return StorageConfigurationError(
+            f"{path} has an unfinished write of a process that was killed; open it once with "
+            "whatever wrote it, which takes that back, and copy it then"
+        )
+    return storage_error(path, error)
 
 
 def _now() -> int:

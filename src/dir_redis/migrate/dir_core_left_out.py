@@ -47,9 +47,7 @@ class _Column(NamedTuple):
 
 
 _LEFT_OUT = {
-    ("agent_registry", "registered_at"): _Column(
-        "agents are kept in their order; " + _TIME_OF_WRITING
-    ),
+    ("agent_registry", "registered_at"): _Column(_TIME_OF_WRITING),
     ("idempotency_cache", "request_hash"): _Column(
         "the hash of the result, not of a request, so no fingerprint of a payload"
     ),

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from dir_redis.errors import StorageError
-from dir_redis.migrate.records import Record
 from dir_redis.migrate.report import Listed
 
 T = TypeVar("T")
@@ -29,16 +28,19 @@ class Notes:
     """What is noted, by kind."""
 
     def __init__(self) -> None:
-        self.of: defaultdict[type[Record], Noted] = defaultdict(Noted)
+        self.of: defaultdict[type, Noted] = defaultdict(Noted)
         self._left_out: dict[str, str] = {}
 
-    def lost(self, kind: type[Record], key: object, reason: str) -> None:
+    def lost(self, kind: type, key: object, reason: str) -> None:
         """Note a record that no store can hold."""
         self.of[kind].not_represented[f"{kind.__name__} {key!r}"] = reason
 
-    def adjusted(self, kind: type[Record], key: object, reason: str) -> None:
+    def adjusted(self, kind: type, key: object, reason: str) -> None:
         """Note a record that is read otherwise than it is written there."""
-        self.of[kind].adjusted[f"{kind.__name__} {key!r}"] = reason
+        adjusted = self.of[kind].adjusted
+        record = f"{kind.__name__} {key!r}"
+        if reason not in adjusted.get(record, ""):
+            adjusted[record] = "; ".join(filter(None, (adjusted.get(record), reason)))
 
     def leave_out(self, record: str, reason: str) -> None:
         """Note what is no record here."""
@@ -48,7 +50,7 @@ class Notes:
         """All that is no record here."""
         return [Listed(record, reason) for record, reason in self._left_out.items()]
 
-    def make(self, kind: type[Record], key: object, build: Callable[[], T]) -> T | None:
+    def make(self, kind: type, key: object, build: Callable[[], T]) -> T | None:
         """Build a record; if that fails, note why and return None."""
         try:
             return build()

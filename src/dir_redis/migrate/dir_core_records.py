@@ -5,6 +5,7 @@ Whatever a store here would refuse as an argument is refused here, and noted wit
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -26,6 +27,7 @@ from dir_redis.migrate.records import (
     HeldReservation,
     IdempotencyKey,
     Keyed,
+    LedgerEntry,
     Request,
     Retries,
     Row,
@@ -49,6 +51,9 @@ T = TypeVar("T", bound=Keyed)
 Parts = dict[type, Any]
 
 
+LEDGER = "decision_ledger_entries"
+
+
 def of_0_1(notes: Notes, scale: AmountScale) -> tuple[Parts, Parts]:
     """What reads the records and the logs of a file of dir-core 0.1."""
     parts: Parts = {
@@ -62,7 +67,7 @@ def of_0_1(notes: Notes, scale: AmountScale) -> tuple[Parts, Parts]:
             notes, Request, "escalation_requests AS request", "dfid", _REQUEST_COLUMNS, _request
         ),
     }
-    logs = {
+    logs: Parts = {
         Transition: _Log(
             *(notes, Transition, "flow_transitions", "created_at, from_status, to_status, NULL"),
             _transition,
@@ -76,8 +81,8 @@ def of_0_1(notes: Notes, scale: AmountScale) -> tuple[Parts, Parts]:
     return parts, logs
 
 
-def since_0_2(notes: Notes, scale: AmountScale) -> tuple[Parts, Parts]:
-    """What reads the records and the logs of a file of dir-core 0.2 to 0.4."""
+def since_0_2(notes: Notes, scale: AmountScale, *, has_ledger: bool) -> tuple[Parts, Parts]:
+    """What reads the records and the logs of a file of dir-core 0.2 to 0.4; 0.3 has a ledger."""
     agent_of_flow = (
         "(SELECT agent_id FROM decision_flows AS flow WHERE flow.dfid = flow_context.dfid "
         f"AND agent_id <> '{KERNEL_AGENT}')"
@@ -98,7 +103,7 @@ def since_0_2(notes: Notes, scale: AmountScale) -> tuple[Parts, Parts]:
             *(_request, STANDING_REQUEST),
         ),
     }
-    logs = {
+    logs: Parts = {
         Transition: _Log(
             notes,
             *(Transition, "flow_transitions", "created_at, from_status, to_status, root_dfid"),
@@ -111,6 +116,13 @@ def since_0_2(notes: Notes, scale: AmountScale) -> tuple[Parts, Parts]:
             _audit_row,
         ),
     }
+    if has_ledger:
+        logs[LedgerEntry] = _Log(
+            *(notes, LedgerEntry, LEDGER),
+            "committed_at, root_dfid, agent_id, CAST(intent_payload AS TEXT), context_ref,"
+            " evidence_hash, signature",
+            _ledger_entry,
+        )
     return parts, logs
 
 
@@ -244,9 +256,7 @@ class _Budgets:
         return {agent_id: Budget(agent_id, tuple(sorted(all_))) for agent_id, all_ in spent.items()}
 
 
-def _rows_of(
-    notes: Notes, kind: type[Keyed], read: Read, select: str, keys: Sequence[str]
-) -> list[Any]:
+def _rows_of(notes: Notes, kind: type, read: Read, select: str, keys: Sequence[str]) -> list[Any]:
     """The rows of those keys that a store can have."""
     usable = [
         key
@@ -308,14 +318,14 @@ def _document(notes: Notes, kind: type[Keyed], key: str, data: object) -> str:
     return json_text("data", repr(data) if isinstance(data, int | float) else data)
 
 
-def _result(notes: Notes, row: Any) -> IdempotencyKey:
+def _result(_: Notes, row: Any) -> IdempotencyKey:
     key, result, expires_at = row
     until_us = None if expires_at is None else parse_moment("expires_at", expires_at)
     encoded = json_text("result", result)
     return IdempotencyKey(key, encoded, until_us, None, None, 0, None, False, None)
 
 
-def _mark(notes: Notes, row: Any) -> DirtyMark:
+def _mark(_: Notes, row: Any) -> DirtyMark:
     dfid, failed_step, partial_state_json, created_at = row
     marked_us = parse_moment("created_at", created_at)
     partial_state = json_document("partial_state_json", partial_state_json)
@@ -324,7 +334,7 @@ def _mark(notes: Notes, row: Any) -> DirtyMark:
     )
 
 
-def _retries(notes: Notes, row: Any) -> Retries:
+def _retries(_: Notes, row: Any) -> Retries:
     return Retries(row[0], count("rejection_count", row[1]))
 
 
@@ -346,12 +356,18 @@ def _request(notes: Notes, row: Any) -> Request:
         resolved_at = None
     elif human_decision is None:
         decision = _DECIDED[status]
-        notes.adjusted(Request, dfid, f"without a decision, its status gives {decision!r}")
+        notes.adjusted(
+            Request, dfid, f"what was decided is not said; its status gives {decision!r}"
+        )
     else:
         decision = text("human_decision", human_decision)
         if status != "RESOLVED" and (status == "REJECTED") != (decision.upper() == "ABORT"):
             notes.adjusted(Request, dfid, f"{decision!r} is kept, but not that it is {status}")
+    requested_us = parse_moment("created_at", created_at)
     resolved_us = decided_us(resolved_at)
+    if decision is not None and resolved_at is None:
+        resolved_us = requested_us
+        notes.adjusted(Request, dfid, "when it was decided is not said; when it was asked is taken")
     return Request(
         dfid,
         identifier("agent_id", agent_id),
@@ -359,7 +375,7 @@ def _request(notes: Notes, row: Any) -> Request:
         json_document("context_json", context_json),
         json_document("proposal_json", proposal_json),
         text("impact", impact),
-        parse_moment("created_at", created_at),
+        requested_us,
         *(None, None, None, 0),
         "PENDING" if decision is None else "RESOLVED",
         decision,
@@ -382,8 +398,8 @@ def _transition(notes: Notes, row: Any) -> Transition:
     )
 
 
-def _audit_row(notes: Notes, row: Any) -> AuditRow:
-    _, dfid, moment, event, step_id, state, detail_json, root_dfid, level = row
+def _audit_row(_: Notes, row: Any) -> AuditRow:
+    dfid, moment, event, step_id, state, detail_json, root_dfid, level = row[1:]
     return AuditRow(
         identifier("dfid", dfid),
         parse_moment("the moment", moment),
@@ -394,6 +410,24 @@ def _audit_row(notes: Notes, row: Any) -> AuditRow:
         None if root_dfid is None else identifier("root_dfid", root_dfid),
         None,
         severity("severity", level),
+    )
+
+
+def _ledger_entry(_: Notes, row: Any) -> LedgerEntry:
+    dfid, committed_at, root_dfid, agent_id, payload, context_ref, evidence_hash, signature = row[
+        1:
+    ]
+    if not isinstance(json.loads(json_text("intent_payload", payload)), dict):
+        raise ValueError("intent_payload is JSON, but no object")
+    return LedgerEntry(
+        identifier("dfid", dfid),
+        parse_moment("committed_at", committed_at),
+        identifier("root_dfid", root_dfid),
+        identifier("agent_id", agent_id),
+        payload,
+        text("context_ref", context_ref),
+        text("evidence_hash", evidence_hash),
+        text("signature", signature),
     )
 
 

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 from dir_redis.bundle import StorageBundle
 from dir_redis.errors import StorageConfigurationError
 from dir_redis.memory import MemoryResourceLockStorage
-from dir_redis.migrate.dir_core import DirCoreFile
+from dir_redis.migrate.dir_core import DirCoreFile, is_of_this_package
 from dir_redis.migrate.memory import MemoryRawStore
 from dir_redis.migrate.records import RawStore
+from dir_redis.migrate.redis import RedisRawStore
 from dir_redis.migrate.sqlite import SqliteRawStore
 from dir_redis.opening import open_storage, sqlite_storage
+from dir_redis.redis import RedisResourceLockStorage
+from dir_redis.redis.storage import RedisStorage
 from dir_redis.sqlite import SqliteResourceLockStorage
-from dir_redis.sqlite.driver_errors import storage_error
 
 Place = StorageBundle | str | PathLike[str]
 
 _SQLITE_URL = "sqlite:///"
 
 
-def open_ends(source: Place, target: Place, opened: ExitStack) -> tuple[RawStore, RawStore]:
+class End(NamedTuple):
+    """One end of a copy: its records, and its bundle, which a file of dir-core's has not."""
+
+    raw: RawStore
+    bundle: StorageBundle | None
+
+
+def open_ends(source: Place, target: Place, opened: ExitStack) -> tuple[End, End]:
     """Open both ends, the source without changing it if it is a file of dir-core's.
 
     Args:
@@ -38,16 +48,18 @@ def open_ends(source: Place, target: Place, opened: ExitStack) -> tuple[RawStore
     path = _path_of(source)
     if path is not None and not path.is_file():
         raise StorageConfigurationError(f"{path} is no file; the source of a copy must be there")
-    writing, places = raw_store(_bundle(target, opened))
-    reading: RawStore
-    if path is not None and _is_of_dir_core(path):
-        reading = DirCoreFile(path, places=places)
-        opened.callback(reading.close)
+    writing = _bundle(target, opened)
+    raw, places = raw_store(writing)
+    if path is not None and not is_of_this_package(path):
+        file = DirCoreFile(path, places=places)
+        opened.callback(file.close)
+        ends = End(file, None), End(raw, writing)
     else:
-        reading, _ = raw_store(_bundle(source, opened))
-    if _same(reading, writing):
-        raise ValueError(f"source and target are the same store: {reading.where}")
-    return reading, writing
+        reading = _bundle(source, opened)
+        ends = End(raw_store(reading)[0], reading), End(raw, writing)
+    if _same(ends[0].raw, raw):
+        raise ValueError(f"source and target are the same store: {raw.where}")
+    return ends
 
 
 def raw_store(bundle: StorageBundle) -> tuple[RawStore, int]:
@@ -61,6 +73,15 @@ def raw_store(bundle: StorageBundle) -> tuple[RawStore, int]:
         return MemoryRawStore(bundle), locks._scale.places
     if isinstance(locks, SqliteResourceLockStorage):
         return SqliteRawStore(bundle), locks._scale.places
+    if isinstance(locks, RedisResourceLockStorage):
+        raw = RedisRawStore(locks._store)
+        storages = [getattr(bundle, field.name) for field in fields(bundle)[:9]]
+        if all(
+            isinstance(storage, RedisStorage) and RedisRawStore(storage._store).where == raw.where
+            for storage in storages
+        ):
+            return raw, locks._scale.places
+        raise ValueError("the bundle mixes stores; a copy needs the storages of one store")
     raise ValueError(f"a copy knows nothing of {type(locks).__name__}")
 
 
@@ -79,16 +100,6 @@ def _path_of(place: Place) -> Path | None:
     if isinstance(place, str) and "://" in place:
         return Path(place.removeprefix(_SQLITE_URL)) if place.startswith(_SQLITE_URL) else None
     return Path(place)
-
-
-def _is_of_dir_core(path: Path) -> bool:
-    """Whether a file is not one of this package's, or at least never was opened by it."""
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            return "dir_redis_meta" not in {name for (name,) in rows}
-    except sqlite3.Error as error:
-        raise storage_error(path, error) from error
 
 
 def _same(one: RawStore, other: RawStore) -> bool:

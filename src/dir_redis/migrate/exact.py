@@ -29,6 +29,11 @@ def exact_units(scale: AmountScale, record: str, resource_id: str, amount: Decim
     return units
 
 
+def no_ledger() -> NotRepresentableError:
+    """The error for entries where a bundle, built by hand, has no ledger."""
+    return NotRepresentableError("decision ledger", "the target's bundle has no decision_ledger")
+
+
 def split_document(data_json: str, base_keys: int | None) -> tuple[str, dict[str, str]]:
     """Split a document into the text that was set, and what was merged into it since, by key."""
     if base_keys is None:

@@ -11,6 +11,7 @@ from dir_redis.memory import (
     MemoryAgentRegistryStorage,
     MemoryContextStorage,
     MemoryDecisionAuditStorage,
+    MemoryDecisionLedgerStorage,
     MemoryEscalationStorage,
     MemoryIdempotencyStorage,
     MemoryIntentRetryStorage,
@@ -19,6 +20,7 @@ from dir_redis.memory import (
     MemorySagaStorage,
 )
 from dir_redis.memory.storage import MemoryStore
+from dir_redis.migrate.exact import no_ledger
 from dir_redis.migrate.memory_records import (
     Agents,
     Archivers,
@@ -27,6 +29,7 @@ from dir_redis.migrate.memory_records import (
     Capacities,
     Counters,
     Keys,
+    LedgerEntries,
     Log,
     Marks,
     Part,
@@ -48,6 +51,7 @@ from dir_redis.migrate.records import (
     HeldReservation,
     IdempotencyKey,
     K,
+    LedgerEntry,
     R,
     ReaderGroup,
     Record,
@@ -112,11 +116,14 @@ class MemoryRawStore:
             AuditRow: AuditRows(audit),
             Transition: Transitions(lifecycle),
         }
+        ledger = bundle.decision_ledger
+        if isinstance(ledger, MemoryDecisionLedgerStorage):
+            self._logs[LedgerEntry] = LedgerEntries(ledger)
 
     def read(self, kind: type[R]) -> Iterator[R]:
-        if kind in self._logs:
-            return self._rows(self._logs[kind])
-        return self._keyed(self._parts[kind])
+        if kind in self._parts:
+            return self._keyed(self._parts[kind])
+        return self._rows(self._logs[kind]) if kind in self._logs else iter(())
 
     def find(self, kind: type[K], keys: Sequence[str]) -> Mapping[str, K]:
         part = self._parts[kind]
@@ -129,8 +136,10 @@ class MemoryRawStore:
         first = next(records, None)
         if first is None:
             return
+        writer = self._parts.get(type(first)) or self._logs.get(type(first))
+        if writer is None:
+            raise no_ledger()
         with self.store.lock:
-            writer = self._logs.get(type(first)) or self._parts[type(first)]
             for record in chain([first], records):
                 cast("Part[Any]", writer).put(record)
             self.store.changed.notify_all()

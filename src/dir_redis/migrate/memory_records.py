@@ -1,22 +1,26 @@
-"""What each storage of a memory store holds, as neutral records; the caller has the store's lock."""
+"""What each storage of a memory store holds, as neutral records; the caller has its lock."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from heapq import heappush
+from itertools import islice
 from typing import Protocol, TypeVar
 
 from dir_redis.arguments import INT64_MAX
 from dir_redis.audit_events import AuditRecord
+from dir_redis.chain import next_end
 from dir_redis.claims import KeyRecord
 from dir_redis.clock import format_moment, parse_moment
 from dir_redis.documents import members_of
 from dir_redis.errors import NotRepresentableError
+from dir_redis.ledger_entries import LedgerRecord
 from dir_redis.log_rows import transition_row
 from dir_redis.memory import (
     MemoryAgentRegistryStorage,
     MemoryContextStorage,
     MemoryDecisionAuditStorage,
+    MemoryDecisionLedgerStorage,
     MemoryEscalationStorage,
     MemoryIdempotencyStorage,
     MemoryIntentRetryStorage,
@@ -26,7 +30,7 @@ from dir_redis.memory import (
 )
 from dir_redis.memory.agent_registry import _Agent
 from dir_redis.memory.context import _Document, _read
-from dir_redis.memory.decision_audit import _Row
+from dir_redis.memory.decision_ledger import _Entry
 from dir_redis.memory.escalation import _Request
 from dir_redis.memory.resource_lock import _Flow
 from dir_redis.memory.saga import _Mark
@@ -42,6 +46,7 @@ from dir_redis.migrate.records import (
     Held,
     HeldReservation,
     IdempotencyKey,
+    LedgerEntry,
     ReaderGroup,
     Request,
     Retries,
@@ -331,7 +336,10 @@ class Requests:
             "PENDING" if request.decision is None else "RESOLVED",
             request.decision,
             request.resolved_at if resolved_us is None else None,
-            *(resolved_us, request.decided_by, request.decision_reason, request.by_default),
+            resolved_us,
+            request.decided_by,
+            request.decision_reason,
+            request.by_default,
         )
 
     def put(self, record: Request) -> None:
@@ -378,12 +386,24 @@ class AuditRows:
         return rows, found[-1].number if found else after
 
     def put(self, record: AuditRow) -> None:
+        self._storage.append([AuditRecord(record.dfid, *record[2:])], record.moment_us)
+
+
+class LedgerEntries:
+    def __init__(self, storage: MemoryDecisionLedgerStorage) -> None:
+        self._storage = storage
+
+    def page(self, after: int) -> tuple[list[LedgerEntry], int]:
+        found = islice(self._storage._entries.values(), after, after + PAGE)
+        rows = [LedgerEntry(entry.record.dfid, entry.moment, *entry.record[1:]) for entry in found]
+        return rows, after + len(rows)
+
+    def put(self, record: LedgerEntry) -> None:
+        """Append an entry, chained to the one before it."""
         storage = self._storage
-        storage._last_number += 1
-        row = _Row(storage._last_number, record.moment_us, AuditRecord(record.dfid, *record[2:]))
-        storage._rows.append(row)
-        storage._rows_by_flow[record.dfid].append(row)
-        storage._appended.notify_all()
+        entry = LedgerRecord(record.dfid, *record[2:])
+        storage._end = next_end(storage._end, entry.digest, str(record.moment_us))
+        storage._entries[record.dfid] = _Entry(entry, record.moment_us, storage._end)
 
 
 class Transitions:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from dir_redis.migrate.paging import PAGE
+
+# Lines of each list that a report's text shows.
 _SHOWN = 20
+
+T = TypeVar("T")
 
 
 class CopyProgress(NamedTuple):
@@ -34,6 +40,31 @@ class Listed(NamedTuple):
 
     record: str
     reason: str
+
+
+class Telling:
+    """Tells how far the records of one kind are.
+
+    Args:
+        kind: the kind's name.
+        progress: what is called; None for nobody.
+    """
+
+    def __init__(self, kind: str, progress: Callable[[CopyProgress], object] | None) -> None:
+        self._kind = kind
+        self._progress = progress or (lambda _: None)
+        self._total: int | None = None
+
+    def each(self, stage: str, records: Iterable[T]) -> Iterator[T]:
+        """Pass records on, telling it once a page and at the end."""
+        done = 0
+        for record in records:
+            yield record
+            done += 1
+            if done % PAGE == 0:
+                self._progress(CopyProgress(stage, self._kind, done, self._total))
+        self._total = done
+        self._progress(CopyProgress(stage, self._kind, done, done))
 
 
 @dataclass

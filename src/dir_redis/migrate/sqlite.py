@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dir_redis.bundle import StorageBundle
+from dir_redis.migrate.exact import no_ledger
 from dir_redis.migrate.records import (
     Agent,
     AuditRow,
@@ -16,6 +17,7 @@ from dir_redis.migrate.records import (
     HeldReservation,
     IdempotencyKey,
     K,
+    LedgerEntry,
     R,
     ReaderGroup,
     Record,
@@ -25,7 +27,7 @@ from dir_redis.migrate.records import (
     State,
     Transition,
 )
-from dir_redis.migrate.sqlite_logs import AuditRows, Transitions
+from dir_redis.migrate.sqlite_logs import AuditRows, LedgerEntries, Transitions
 from dir_redis.migrate.sqlite_records import (
     Agents,
     Archivers,
@@ -41,7 +43,7 @@ from dir_redis.migrate.sqlite_records import (
     States,
 )
 from dir_redis.migrate.tables import Part, find_in, read_log, read_part
-from dir_redis.sqlite import SqliteResourceLockStorage
+from dir_redis.sqlite import SqliteDecisionAuditStorage, SqliteResourceLockStorage
 from dir_redis.sqlite.database import SqliteDatabase
 from dir_redis.sqlite.storage import SqliteStorage
 
@@ -57,12 +59,12 @@ class SqliteRawStore:
     """
 
     def __init__(self, bundle: StorageBundle) -> None:
-        locks = bundle.resource_lock
+        locks, audit = bundle.resource_lock, bundle.decision_audit
         databases = [
             storage._database if isinstance(storage, SqliteStorage) else None
             for storage in (
                 *(bundle.agent_registry, bundle.context, bundle.idempotency),
-                *(bundle.decision_audit, bundle.saga, locks),
+                *(audit, bundle.saga, locks),
                 *(bundle.intent_retry, bundle.escalation, bundle.lifecycle),
             )
         ]
@@ -91,12 +93,18 @@ class SqliteRawStore:
             Request: Requests(),
             ReaderGroup: Archivers(),
         }
-        self._logs: dict[type, Any] = {AuditRow: AuditRows(), Transition: Transitions()}
+        chained = isinstance(audit, SqliteDecisionAuditStorage) and audit._chained
+        self._logs: dict[type, Any] = {
+            AuditRow: AuditRows(chained=chained),
+            Transition: Transitions(),
+        }
+        if bundle.decision_ledger is not None:
+            self._logs[LedgerEntry] = LedgerEntries()
 
     def read(self, kind: type[R]) -> Iterator[R]:
-        if kind in self._logs:
-            return read_log(self._logs[kind], self.database.read)
-        return read_part(self._parts[kind], self.database.read, self.database.clock.now)
+        if kind in self._parts:
+            return read_part(self._parts[kind], self.database.read, self.database.clock.now)
+        return read_log(self._logs[kind], self.database.read) if kind in self._logs else iter(())
 
     def find(self, kind: type[K], keys: Sequence[str]) -> Mapping[str, K]:
         part: Part[K] = self._parts[kind]
@@ -107,6 +115,8 @@ class SqliteRawStore:
         if not page:
             return
         kind = type(page[0])
+        if kind not in self._parts and kind not in self._logs:
+            raise no_ledger()
         with self.database.transaction() as connection:
             if kind in self._logs:
                 self._logs[kind].append(connection, page)

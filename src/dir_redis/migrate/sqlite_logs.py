@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
-from dir_redis.clock import format_moment
-from dir_redis.migrate.records import AuditRow, Transition
+from dir_redis.audit_events import AuditRecord
+from dir_redis.ledger_entries import LedgerRecord
+from dir_redis.migrate.records import AuditRow, LedgerEntry, Transition
 from dir_redis.sqlite.columns import moment_column, read_moment
+from dir_redis.sqlite.decision_audit import append_rows
+from dir_redis.sqlite.decision_ledger import append_entry
 
 T_contra = TypeVar("T_contra", contravariant=True)
 
@@ -22,6 +27,9 @@ class Appender(Protocol[T_contra]):
 
 
 class AuditRows:
+    def __init__(self, *, chained: bool) -> None:
+        self._chained = chained
+
     select = """
         SELECT id, dfid, timestamp, event, step_id, state, CAST(detail_json AS TEXT), root_dfid,
             agent_id, severity
@@ -33,17 +41,28 @@ class AuditRows:
         return AuditRow(dfid, read_moment("decision_audit_events", row_id, timestamp), *rest)
 
     def append(self, connection: sqlite3.Connection, rows: Sequence[AuditRow]) -> None:
-        connection.executemany(
-            """
-            INSERT INTO decision_audit_events (dfid, timestamp, event, step_id, state, detail_json,
-                root_dfid, agent_id, severity) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-            """,
-            [
-                (row.dfid, format_moment(row.moment_us), *row[2:6], row.root_dfid or row.dfid)
-                + row[7:]
-                for row in rows
-            ],
-        )
+        for moment_us, same in groupby(rows, key=attrgetter("moment_us")):
+            records = [AuditRecord(row.dfid, *row[2:]) for row in same]
+            append_rows(connection, records, moment_us, chained=self._chained)
+
+
+class LedgerEntries:
+    """Entries, each chained to the one before it as it is appended."""
+
+    select = """
+        SELECT id, dfid, committed_at, root_dfid, agent_id, intent_payload, context_ref,
+            evidence_hash, signature
+        FROM decision_ledger_entries WHERE id > ? ORDER BY id LIMIT ?
+    """
+
+    def row(self, found: Any) -> LedgerEntry:
+        row_id, dfid, committed_at, *rest = found
+        moment_us = read_moment("decision_ledger_entries", row_id, committed_at)
+        return LedgerEntry(dfid, moment_us, *rest)
+
+    def append(self, connection: sqlite3.Connection, rows: Sequence[LedgerEntry]) -> None:
+        for row in rows:
+            append_entry(connection, LedgerRecord(row.dfid, *row[2:]), row.moment_us)
 
 
 class Transitions:

@@ -58,6 +58,9 @@ def _replace(
     connection.execute(f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({marks})", values)
 
 
+_KEPT_AS = {"reservations": "reservation_number", "sagas": "saga_epoch"}
+
+
 class Counters:
     """The last numbers given, kept in ``dir_redis_meta``."""
 
@@ -66,7 +69,6 @@ class Counters:
         WHERE name > ? ORDER BY name LIMIT ?
     """
     beginning = FIRST_KEY
-    _KEPT_AS = {"reservations": "reservation_number", "sagas": "saga_epoch"}
 
     def find(self, read: Read, keys: Sequence[str], now: int) -> dict[str, Counter]:
         # What the records themselves say counts too: an older version kept no number beside them.
@@ -88,7 +90,7 @@ class Counters:
             INSERT INTO dir_redis_meta (name, value) VALUES (?, ?)
             ON CONFLICT (name) DO UPDATE SET value = MAX(value, excluded.value)
             """,
-            (self._KEPT_AS[record.name], record.value),
+            (_KEPT_AS[record.name], record.value),
         )
 
 
@@ -381,7 +383,10 @@ class Requests:
             *(default_decision, reviewer, until_us, "PENDING" if pending else "RESOLVED"),
             None if pending else decision or "",
             resolved_at if resolved_us is None else None,
-            *(resolved_us, decided_by, decision_reason, bool(by_default)),
+            resolved_us,
+            decided_by,
+            decision_reason,
+            bool(by_default),
         )
         if pending and deadline_us is not None and deadline_us <= now:
             return request._replace(
