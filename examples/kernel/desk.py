@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -18,43 +17,33 @@ VERSION = "1.0.0"
 LEASES = {OURS: {"lease_sec": 2.5}, UNMODIFIED: {}}
 
 
-@dataclass
 class Desk:
     """What a process works with; threads may share it.
 
-    Attributes:
+    Args:
         store: the fleet's store.
         plan: the run's.
         name: the process.
     """
 
-    store: StorageBundle
-    plan: Plan
-    name: str
-    runtime: Any = field(init=False)
-    guard: Any = field(init=False)
-    locks: Any = field(init=False)
-    governor: Any = field(init=False)
-    ledger: Any = field(init=False)
-    saga: Any = field(init=False)
-    broker: Broker = field(init=False)
-    kernel: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        store, kernel = self.store, import_module(KERNELS[self.plan.kernel])
+    def __init__(self, store: StorageBundle, plan: Plan, name: str) -> None:
+        self.store, self.plan, self.name = store, plan, name
+        # dir-core is not typed, so neither is what comes of it.
+        kernel: Any = import_module(KERNELS[plan.kernel])
+        leases = LEASES[plan.kernel]
         self.kernel = kernel
         self.runtime = kernel.DecisionRuntime(
-            store, max_escalations_per_hour=self.plan.escalation_budget
+            store, max_escalations_per_hour=plan.escalation_budget
         )
-        self.guard = kernel.IdempotencyGuard(store.idempotency, **LEASES[self.plan.kernel])
+        self.guard = kernel.IdempotencyGuard(store.idempotency, **leases)
         self.locks = kernel.ResourceLockManager(
             storage=store.resource_lock,
-            availability_provider={CAPITAL: self.plan.capital}.__getitem__,
+            availability_provider={CAPITAL: plan.capital}.__getitem__,
         )
         self.governor = kernel.IntentRetryGovernor(MAX_REJECTIONS, storage=store.intent_retry)
         self.ledger = kernel.DecisionLedger(store.decision_ledger)
-        self.saga = kernel.SagaCompensation(storage=store.saga, **LEASES[self.plan.kernel])
-        self.broker = Broker(self.runtime.audit, self.name)
+        self.saga = kernel.SagaCompensation(storage=store.saga, **leases)
+        self.broker = Broker(self.runtime.audit, name)
 
     def register_agents(self) -> None:
         """Shake hands for every agent, as each process does when it starts."""
