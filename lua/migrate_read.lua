@@ -1,6 +1,6 @@
 -- Reads all that some records are made of, each record at one moment, for copying.
 --
--- KEYS[1..] -> {<namespace>:<partition>}:<kind>  of any type, as the commands need
+-- KEYS[1..] -> any key of one partition, of the type that its commands take
 -- ARGV[1] = how many looks a record takes
 -- ARGV[2] = after how many bytes no further record is read
 -- ARGV[3..] = per look a command that reads, the number of its key, and a member or field, empty for

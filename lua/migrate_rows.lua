@@ -26,7 +26,7 @@ local function next_id()
   return string.format('%s-%.0f', milliseconds, tonumber(sequence) + 1)
 end
 
-local function append(position)
+local function add_row(position)
   local entry
   for _, id in ipairs({ ARGV[position + 1], next_id, '*' }) do
     entry = redis.pcall(
@@ -48,7 +48,7 @@ return once(function()
   end
   for position = 2, #ARGV - 2, words + 2 do
     local flow_key = KEYS[first_flow + tonumber(ARGV[position]) - 1]
-    redis.call('RPUSH', flow_key, append(position))
+    redis.call('RPUSH', flow_key, add_row(position))
   end
   return 'DONE'
 end)

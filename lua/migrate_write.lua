@@ -1,7 +1,7 @@
 -- Writes some records by commands, all in one step, at most once, for copying.
 --
 -- Uses: once
--- KEYS[1..] -> {<namespace>:<partition>}:<kind>  of the types that the commands need
+-- KEYS[1..] -> any key of the partition, of the type that its commands take
 -- KEYS[last] -> {<namespace>:<partition>}:op:<session>  string
 -- ARGV[1..] = per command how many words it has behind its key, its name, its key's number, the words
 -- ARGV[last-1] = the operation's number in its session

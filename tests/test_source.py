@@ -47,6 +47,19 @@ def test_only_one_file_builds_keys() -> None:
     assert offenders == ["keys.py"]
 
 
+def test_only_copying_looks_through_all_keys() -> None:
+    walks = re.compile(r"'(?:SCAN|KEYS|RANDOMKEY|FLUSHDB|FLUSHALL)'")
+    scripts = [
+        path.name for path in (ROOT / "lua").rglob("*.lua") if walks.search(path.read_text())
+    ]
+    callers = [path for path in SOURCES if "migrate_scan" in path.read_text()]
+
+    assert scripts == ["migrate_scan.lua"]
+    assert [path.relative_to(ROOT / "src/dir_redis").as_posix() for path in callers] == [
+        "migrate/redis_ids.py"
+    ]
+
+
 def test_no_scan_and_no_keys_command_is_ever_sent() -> None:
     forbidden = {"scan", "scan_iter", "keys_iter", "flushdb", "flushall", "randomkey"}
     for path in SOURCES:

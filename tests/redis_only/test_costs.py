@@ -49,7 +49,14 @@ READS: dict[str, Callable[[StorageBundle], Any]] = {
     "get_transitions": lambda b: b.lifecycle.get_transitions("f"),
     "get_transitions of all": lambda b: b.lifecycle.get_transitions(),
     "current_status": lambda b: b.lifecycle.current_status("f"),
+    "get_by_dfid": lambda b: b.decision_ledger.get_by_dfid("f"),
+    "entries_for_dfid": lambda b: b.decision_ledger.entries_for_dfid("f"),
+    "all_entries_chronological": lambda b: b.decision_ledger.all_entries_chronological(),
+    "count_entries": lambda b: b.decision_ledger.count_entries(),
 }
+
+# They walk through everything there is, page by page.
+WALKS = {"verify_ledger", "verify_audit"}
 
 
 def test_the_list_of_operations_is_complete() -> None:
@@ -64,7 +71,10 @@ def test_the_list_of_operations_is_complete() -> None:
     }
     covered = {name.split()[0].removeprefix("idempotency_") for name in {**READS, **WRITES}}
     # run_once is made of claim, wait, complete and abandon.
-    assert methods - {"record_transition", "set", "get", "run_once", "cursor"} <= covered
+    apart = {"record_transition", "set", "get", "run_once", "cursor"} | WALKS
+    # A VerifiedIntent's are no operations.
+    apart |= {"dfid", "intent_payload", "context_ref", "evidence_hash", "signature"}
+    assert methods - apart <= covered
 
 
 @pytest.mark.parametrize("name", {**READS, **WRITES})
@@ -97,6 +107,7 @@ RECORDS = {
     *("meta", "agent", "agents", "agents_active", "agents_heartbeat", "session", "state"),
     *("idempotency", "lock_counter", "sagas_counter"),
     *("audit", "audit_flow", "transitions", "transitions_flow", "budget", "request"),
+    *("ledger", "ledger_flow", "ledger_end"),
 }
 
 # Keys that end by themselves.
@@ -175,6 +186,6 @@ def test_every_kind_of_key_is_documented(store: StorageBundle, raw: Any, namespa
         kinds = {key.decode().split("}:")[1].split(":")[0] for key in keys_of(raw, namespace)}
         holder.release()
 
-    assert len(kinds) == 42
-    for kind in kinds | {"lock_wake"}:
+    assert len(kinds) == 45
+    for kind in kinds | {"lock_wake", "audit_end"}:
         assert re.search(rf"^\| `\{{ns:[0p]\}}:{kind}(:<[a-z_]+>)?` \|", documented, re.M), kind

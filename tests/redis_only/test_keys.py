@@ -23,6 +23,11 @@ def test_every_key_is_pinned() -> None:
     assert keys.log("audit", "f") == "{dir:0}:audit"
     assert keys.log_of_flow("audit", "f") == "{dir:0}:audit_flow:f"
     assert keys.in_each_partition("audit_groups") == ["{dir:0}:audit_groups"]
+    assert keys.chain_end("audit", "f") == "{dir:0}:audit_end"
+    assert keys.log("ledger", "f") == "{dir:0}:ledger"
+    assert keys.log_of_flow("ledger", "f") == "{dir:0}:ledger_flow:f"
+    assert keys.chain_end("ledger", "f") == "{dir:0}:ledger_end"
+    assert keys.in_each_partition("ledger_end") == ["{dir:0}:ledger_end"]
     assert keys.log("transitions", "f") == "{dir:0}:transitions"
     assert keys.log_of_flow("transitions", "f") == "{dir:0}:transitions_flow:f"
     assert keys.saga("f") == "{dir:0}:saga:f"
@@ -70,6 +75,10 @@ def test_what_one_flow_touches_lies_in_one_slot() -> None:
     of_flow = [
         keys.session("f"),
         keys.log("audit", "f"),
+        keys.chain_end("audit", "f"),
+        keys.log("ledger", "f"),
+        keys.log_of_flow("ledger", "f"),
+        keys.chain_end("ledger", "f"),
         keys.log_of_flow("audit", "f"),
         keys.log("transitions", "f"),
         keys.saga("f"),

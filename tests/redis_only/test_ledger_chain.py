@@ -11,6 +11,7 @@ import pytest
 from dir_redis import ChainReport, CorruptRecordError, StorageBundle
 from tests.conformance.test_decision_ledger import Intent
 from tests.redis_only.conftest import commands_sent
+from tests.servers import keys_of
 
 SEED = 20261126
 ENTRIES = 8
@@ -214,8 +215,24 @@ def test_a_clock_that_went_back_leaves_the_order_and_the_chain(
     assert verify().intact
 
 
+@pytest.mark.parametrize("kind", ["ledger", "ledger_flow:new", "ledger_end"])
+def test_a_key_of_another_type_is_met_before_anything_is_written(
+    written: StorageBundle, raw: Any, tag: str, namespace: str, kind: str
+) -> None:
+    raw.delete(f"{tag}{kind}")
+    raw.set(f"{tag}{kind}", "garbage")
+    before = {key: raw.dump(key) for key in keys_of(raw, namespace) if b"}:op:" not in key}
+
+    with pytest.raises(CorruptRecordError, match=kind):
+        written.decision_ledger.append(Intent("new"), agent_id="a")
+
+    after = {key: raw.dump(key) for key in keys_of(raw, namespace) if b"}:op:" not in key}
+    assert after == before
+
+
 def test_appending_is_one_round_trip(store: StorageBundle) -> None:
     store.decision_ledger.append(Intent("warm-up"), agent_id="a")
+    store.decision_ledger.get_by_dfid("warm-up")
     with commands_sent(store) as sent:
         store.decision_ledger.append(Intent("f"), agent_id="a")
         store.decision_ledger.append(Intent("f"), agent_id="a")

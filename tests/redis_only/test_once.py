@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,6 +39,9 @@ def unless(error: type[Exception], call: Callable[[], Any]) -> Any:
 
 
 LOST = Claim("k", ClaimState.NEW, token=1)
+INTENT = SimpleNamespace(
+    dfid="f", intent_payload={"a": 1}, context_ref="c", evidence_hash="e", signature="s"
+)
 
 WRITES: dict[str, Callable[[StorageBundle], Any]] = {
     "upsert_agent": lambda b: b.agent_registry.upsert_agent("a", "{}", 1, "ACTIVE", None, "t"),
@@ -93,6 +97,7 @@ WRITES: dict[str, Callable[[StorageBundle], Any]] = {
     "record_transition": lambda b: b.lifecycle.record_transition("f", "A", "B"),
     "transition": lambda b: b.lifecycle.transition("t", "CREATED", "CREATED", allowed=None),
     "close_flow": lambda b: b.lifecycle.close_flow("c", "CLOSED"),
+    "append": lambda b: b.decision_ledger.append(INTENT, agent_id="a"),
 }
 
 
@@ -122,6 +127,34 @@ def test_a_row_whose_reply_is_lost_is_recorded_once(
 
     rows = behind_proxy.decision_audit.events_for_dfid("f")
     assert [row["event"] for row in rows] == ["E", "NEXT"]
+
+
+def test_a_ledger_entry_whose_reply_is_lost_is_one_link_of_the_chain(
+    proxy: FaultProxy, behind_proxy: StorageBundle
+) -> None:
+    behind_proxy.decision_ledger.append(
+        SimpleNamespace(**{**vars(INTENT), "dfid": "g"}), agent_id="a"
+    )
+    proxy.lose_replies(2, to=b"EVALSHA")
+
+    behind_proxy.decision_ledger.append(INTENT, agent_id="a")
+
+    report = behind_proxy.decision_ledger.verify_ledger()
+    assert (report.verified, report.broken_at) == (2, None)
+
+
+def test_a_chained_row_whose_reply_is_lost_is_one_link_of_the_chain(
+    proxy: FaultProxy, namespace: str
+) -> None:
+    with open_storage(proxy.url, namespace=namespace, audit_chain=True) as bundle:
+        bundle.decision_audit.record("f", "A")
+        proxy.lose_replies(2, to=b"EVALSHA")
+        bundle.decision_audit.record_many([{"dfid": "f", "event": "B"}] * 2)
+        proxy.lose_replies(1, to=b"EVALSHA")
+        bundle.lifecycle.close_flow("f", "CLOSED")
+
+        report = bundle.decision_audit.verify_audit()
+        assert (report.verified, report.broken_at) == (4, None)
 
 
 def test_a_row_whose_request_is_lost_is_recorded_once(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from dir_redis import Claim, CorruptRecordError, StorageBundle
+from dir_redis import Claim, CorruptRecordError, StorageBundle, open_storage
 from tests.servers import keys_of, wait_until
 
 
@@ -264,6 +266,65 @@ def test_a_reader_group(store: StorageBundle, raw: Any, tag: str) -> None:
     of_flow = store.decision_audit.iter_events("f")
     next(of_flow)
     assert of_flow.cursor == f"flow:{first}"
+
+
+def test_a_ledger_entry_and_the_end_of_its_chain(store: StorageBundle, raw: Any, tag: str) -> None:
+    intent = SimpleNamespace(
+        dfid="f", intent_payload={"b": 1, "a": "é"}, context_ref="c", evidence_hash="e",
+        signature=None,
+    )  # fmt: skip
+    store.decision_ledger.append(intent, agent_id="a")
+
+    [(entry_id, fields)] = raw.xrange(f"{tag}ledger")
+    contents = ("ledger", "f", "f", "a", '{"a": "\\u00e9", "b": 1}', "c", "e", "")
+    digest = hashlib.sha256(b"".join(b"%d:%s" % (len(c), c.encode()) for c in contents)).digest()
+    link = hashlib.sha256(bytes(32) + digest + b"1 " + entry_id).hexdigest()
+    assert text(fields) == {
+        "dfid": "f",
+        "root_dfid": "f",
+        "agent_id": "a",
+        "intent_payload": '{"a": "\\u00e9", "b": 1}',
+        "context_ref": "c",
+        "evidence_hash": "e",
+        "signature": "",
+        "number": "1",
+        "link": link,
+    }
+    assert text(raw.lrange(f"{tag}ledger_flow:f", 0, -1)) == [entry_id.decode()]
+    assert text(raw.hgetall(f"{tag}ledger_end")) == {"number": "1", "link": link}
+
+
+def test_chained_audit_rows(redis_url: str, namespace: str, raw: Any, tag: str) -> None:
+    with open_storage(redis_url, namespace=namespace, audit_chain=True) as store:
+        store.decision_audit.record_many(
+            [
+                {"dfid": "f", "event": "E", "details": {"a": 1}, "agent_id": "a"},
+                {"dfid": "g", "event": "F", "root_dfid": "f"},
+            ]
+        )
+
+    link = bytes(32)
+    rows = (
+        ("audit", "f", "E", "", "", '{"a": 1}', "f", "a", "INFO"),
+        ("audit", "g", "F", "", "", "{}", "f", "", "INFO"),
+    )
+    for number, ((entry_id, fields), contents) in enumerate(
+        zip(raw.xrange(f"{tag}audit"), rows, strict=True), start=1
+    ):
+        told = b"".join(b"%d:%s" % (len(c), c.encode()) for c in contents)
+        place = f"{number} {entry_id.decode()}".encode()
+        link = hashlib.sha256(link + hashlib.sha256(told).digest() + place).digest()
+        assert list(text(fields))[-2:] == ["number", "link"]
+        assert (fields[b"number"], fields[b"link"]) == (b"%d" % number, link.hex().encode())
+    assert text(raw.hgetall(f"{tag}audit_end")) == {"number": "2", "link": link.hex()}
+    with open_storage(redis_url, namespace=namespace) as store:
+        store.decision_audit.trim(max_rows=0)
+    assert text(raw.hgetall(f"{tag}audit_end")) == {
+        "number": "2",
+        "link": link.hex(),
+        "trimmed_number": "2",
+        "trimmed_link": link.hex(),
+    }
 
 
 def test_an_entry_id_carries_the_time_of_the_row(store: StorageBundle, raw: Any, tag: str) -> None:

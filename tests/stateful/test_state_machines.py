@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest import mock
 
@@ -35,7 +36,7 @@ from dir_redis import (
 )
 from dir_redis.transitions import DEFAULT_TRANSITIONS
 
-TIMESTAMPS = {"timestamp", "created_at"}
+TIMESTAMPS = {"timestamp", "created_at", "committed_at"}
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 SETTINGS = settings(
@@ -773,6 +774,42 @@ class ResourceLockMachine(TwinMachine):
         self.both_for_each("get_locked_amount", IDS, "nobody")
         for rid in IDS:
             assert self.subject.get_locked_amount(rid, "nobody") == 0.0
+
+
+class DecisionLedgerMachine(TwinMachine):
+    field = "decision_ledger"
+
+    @rule(
+        dfid=ids, payload=json_dicts | st.sampled_from([None, [], {1: 2}]), context_ref=words,
+        signature=words, agent_id=ids, root_dfid=maybe_ids,
+    )  # fmt: skip
+    def append(self, dfid, payload, context_ref, signature, agent_id, root_dfid):
+        intent = SimpleNamespace(
+            dfid=dfid, intent_payload=payload, context_ref=context_ref, evidence_hash="e",
+            signature=signature,
+        )  # fmt: skip
+        self.both("append", intent, agent_id=agent_id, root_dfid=root_dfid)
+
+    @rule(dfid=ids)
+    def append_the_same_or_another(self, dfid):
+        intent = SimpleNamespace(
+            dfid=dfid, intent_payload={}, context_ref="", evidence_hash="e", signature=None
+        )
+        self.both("append", intent, agent_id="a")
+
+    @rule(dfid=ids)
+    def read(self, dfid):
+        self.both("get_by_dfid", dfid)
+        self.both("entries_for_dfid", dfid)
+
+    @rule()
+    def count(self):
+        self.both("count_entries")
+
+    def teardown(self):
+        self.both("all_entries_chronological")
+        assert self.subject.verify_ledger().intact
+        assert self.subject.verify_ledger().verified == self.twin.count_entries()
 
 
 class IntentRetryMachine(TwinMachine):

@@ -52,9 +52,8 @@ class StoredIds:
             scanned: set[str] = set()
             for route in self._keys.in_each_partition(kind):
                 for key in self._scan(route, self._keys.pattern(kind), scanned):
-                    found = self._keys.identifier_in(key, kind)
-                    # Others may look alike, such as those of a longer kind or partition.
-                    if found and key in {look.key for look in form.looks(found)}:
+                    # Another key that looks alike leads to nothing, or to a record found anyway.
+                    if found := self._keys.identifier_in(key, kind):
                         yield found
 
     def _scored(self, index: str, page: int) -> Iterator[tuple[float, str]]:
