@@ -267,6 +267,29 @@ def test_a_step_under_way_is_waited_for_unless_by_an_unmodified_host_whose_resul
     assert unmodified.run("flow", "pay", {}, never_run) == {"by": "unmodified"}
 
 
+@pytest.mark.parametrize("result", [[1, 2], "done", 7, True, None])
+def test_a_result_that_is_no_dict_is_remembered_unless_it_is_an_unmodified_hosts(bundle, result):
+    """dir-core asks for dicts, and hands the result to the store after the step was run."""
+    unmodified = UNMODIFIED.IdempotencyGuard(bundle.idempotency)
+    guard = kernel.IdempotencyGuard(bundle.idempotency)
+
+    with pytest.raises(TypeError, match="result must be a dict"):
+        unmodified.run("flow", "pay", {}, lambda: result)
+
+    assert guard.run("flow", "pay", {}, lambda: result) == result
+    assert guard.run("flow", "pay", {}, never_run) == result
+
+
+def test_a_step_without_a_result_ran_once_unless_by_an_unmodified_host(bundle):
+    """dir-core takes None for a step that was never run."""
+    kernel.IdempotencyGuard(bundle.idempotency).run("flow", "pay", {}, lambda: None)
+
+    again = UNMODIFIED.IdempotencyGuard(bundle.idempotency).run(
+        "flow", "pay", {}, lambda: {"paid": 5}
+    )
+    assert again == {"paid": 5}
+
+
 def test_a_compensation_under_way_is_left_alone_unless_by_an_unmodified_host(bundle):
     def while_others_try(_dfid, _partial_state):
         elsewhere = kernel.SagaCompensation(

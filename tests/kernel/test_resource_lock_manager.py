@@ -44,6 +44,11 @@ def test_of_several_resources_all_are_acquired_or_none(locks, bundle):
     assert held(bundle, "seats") == 0
 
 
+def test_nothing_is_always_acquired(locks):
+    assert locks.acquire("flow", {}) == LockResult.ACQUIRED
+    assert locks.acquire("flow", {"capital": 0}) == LockResult.ACQUIRED
+
+
 def test_what_others_hold_is_not_available(locks, bundle):
     """dir-core 0.4's own SQLite backend lets a second holder erase the first."""
     assert locks.acquire("flow-1", {"capital": 60}) == LockResult.ACQUIRED

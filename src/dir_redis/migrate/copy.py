@@ -11,7 +11,7 @@ from dir_redis.migrate.dir_core import DirCoreFile
 from dir_redis.migrate.ends import Place, open_ends
 from dir_redis.migrate.keyed import KeyedCopy
 from dir_redis.migrate.logs import LogCopy
-from dir_redis.migrate.records import KEYED, LOGS
+from dir_redis.migrate.records import KEYED, LOGS, LedgerEntry
 from dir_redis.migrate.report import CopyProgress, CopyReport, KindReport, Telling
 
 
@@ -63,8 +63,9 @@ def copy_store(
         for copy in copies:
             copy.compare()
         for log, chain in chains.items():
-            after = chain_of(log, writing.bundle)
-            note_chains(log, chain, after, report.kinds[log.__name__])
+            if log is LedgerEntry or (chain is not None and chain.verified):
+                after = chain_of(log, writing.bundle)
+                note_chains(log, chain, after, report.kinds[log.__name__])
         if isinstance(reading.raw, DirCoreFile):
             reading.raw.add_notes_to(report)
         return report
