@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dir_redis import CorruptRecordError, StorageBundle
+from dir_redis import CorruptRecordError, StorageBundle, sqlite_storage
 from tests.conformance.test_decision_ledger import Intent
 
 DFIDS = ("a-1", "b-2", "c-3", "d-4", "e-5", "f-6")  # no two of them differ in one byte
@@ -117,3 +118,20 @@ def test_the_stored_entry(raw: Raw) -> None:
     assert raw("SELECT number, link, trimmed_number FROM chain_ends WHERE chain = 'ledger'") == [
         (ENTRIES, raw("SELECT link FROM decision_ledger_entries WHERE id = 6")[0][0], 0)
     ]
+
+
+def test_rows_trimmed_while_the_audit_chain_is_walked_are_not_missing(path: Path) -> None:
+    with sqlite_storage(path, audit_chain=True) as store:
+        audit: Any = store.decision_audit
+        audit.record_many([{"dfid": "f", "event": "E"}] * 10)
+        walk = audit._walk
+
+        def trim_then_walk(begin: Any, points: Any) -> Any:
+            audit._walk = walk
+            assert audit.trim(max_rows=4) == 6
+            return walk(begin, points)
+
+        audit._walk = trim_then_walk
+        report = audit.verify_audit()
+
+    assert (report.verified, report.broken_at) == (4, None)
