@@ -115,8 +115,14 @@ def test_a_decided_request_gives_way_for_a_token(escalation, decided, change):
         None,
     )
     assert escalation.wait_for_decision("f", 0.01) is None
-    assert escalation.resolve("f", "YES", by="otto")
-    assert escalation.get_request("f")["decided_by"] == "otto"
+    assert escalation.resolve("f", "LATER")
+    request = escalation.get_request("f")
+    assert (request["decision"], request["decided_by"], request["decision_reason"]) == (
+        "LATER",
+        None,
+        None,
+    )
+    assert (request["proposal"], request["by_default"]) == ({"buy": 1}, False)
 
 
 def test_a_request_that_nobody_saw_decided_by_its_deadline_gives_way(escalation):

@@ -108,15 +108,16 @@ class AgentRegistry(CoreAgentRegistry):
             Raises:
                 VersionConflictError: others changed the contract at every one of many attempts.
             """
-            for left in reversed(range(_ATTEMPTS)):
+            left = _ATTEMPTS
+            while True:
                 contract = _ContractAsRead(self._storage, amendment.agent_id)
                 try:
                     return CoreAgentRegistry(storage=contract).apply_parameter_amendment(amendment)
                 except VersionConflictError:
+                    left -= 1
                     if not left:
                         raise
                 time.sleep(random.uniform(0, _LONGEST_PAUSE_SEC))
-            raise AssertionError("the last attempt returns or raises")
 
     def _register(
         self, agent_id: str, contract: dict[str, Any], priority: int, agent_version: str | None
