@@ -191,7 +191,7 @@ CALLS: dict[str, dict[str, Argument]] = {
     "context.get_session_versioned": {"dfid": ID_("f")},
     "context.get_state_versioned": {"agent_id": ID_("a")},
     "idempotency.get": {"key": ID_("k")},
-    "idempotency.set": {"key": ID_("k"), "result": required({"new": 1}, [*DICT, ([], TypeError)])},
+    "idempotency.set": {"key": ID_("k"), "result": Argument({"new": 1}, DICT[-3:])},
     "decision_audit.record": {
         "dfid": ID_("f"),
         "event": WORDS,
@@ -319,6 +319,7 @@ CALLS: dict[str, dict[str, Argument]] = {
     "decision_audit.commit_archived": {"group": ID_("g"), "cursor": required("", CURSOR)},
     "decision_audit.get_archived": {"group": ID_("g")},
     "decision_audit.forget_group": {"group": ID_("g")},
+    "decision_audit.verify_audit": {"anchor": Argument(None, [*CURSOR, ("", ValueError)])},
     "decision_audit.trim": {
         "older_than_sec": MAYBE_DURATION,
         "max_rows": Argument(10, [bad for bad in INT if bad[0] is not None] + [(-1, ValueError)]),
