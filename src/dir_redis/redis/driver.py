@@ -8,13 +8,19 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 from redis.exceptions import NoScriptError
 
-from dir_redis.errors import CorruptRecordError, StorageError, StorageRefusedError
+from dir_redis.errors import (
+    CorruptRecordError,
+    StorageError,
+    StorageRefusedError,
+    StorageUnavailableError,
+)
 from dir_redis.redis.connection import Connection
 from dir_redis.redis.faults import DRIVER_ERRORS, wait_error
 from dir_redis.redis.keys import Keys
@@ -35,6 +41,7 @@ T = TypeVar("T")
 
 # Longer than any operation may go on being retried, so that a repeat is always recognised.
 SESSION_KEPT_MS = 600_000
+_RECOGNISED_SEC = 540.0
 MAX_TIMEOUT_SEC = 300.0
 # Where no blocking command can be had, a waiter looks again this often.
 _POLL_SEC = 0.05
@@ -48,6 +55,33 @@ class _Session:
     def __init__(self) -> None:
         self.name = secrets.token_urlsafe(12)
         self.numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """Under which number a write was sent, and when first, by the monotonic clock."""
+
+    session: _Session
+    number: int
+    at: float
+
+
+@dataclass(slots=True)
+class _CutOff:
+    """Where an operation was cut off: what it asked for, and which replies it has of that."""
+
+    error: StorageUnavailableError
+    request: Request | list[Request]
+    sent: _Sent
+    replies: list[Any] = field(default_factory=list)
+
+
+class _UnansweredError(Exception):
+    """A write was sent, and nobody knows whether it was applied."""
+
+    def __init__(self, cut_off: _CutOff) -> None:
+        super().__init__(cut_off)
+        self.cut_off = cut_off
 
 
 class _Sessions:
@@ -111,13 +145,22 @@ class RedisDriver:
         Raises:
             StorageError: whatever went wrong, in terms of the store.
         """
-        request: Request | list[Request] = []
+        return self._run(steps, None)
+
+    def _run(self, steps: Steps[T], cut_off: _CutOff | None) -> T:
+        request: Request | list[Request] = [] if cut_off is None else cut_off.request
         try:
-            request = next(steps)
+            if cut_off is None:
+                request = next(steps)
             while True:
                 try:
-                    reply = self._reply_to(request)
+                    reply = self._reply_to(request, cut_off)
+                    cut_off = None
+                except _UnansweredError as unanswered:
+                    # The steps stay where they are, so that the operation can go on from there.
+                    raise self._repeatable(steps, unanswered.cut_off) from unanswered.__cause__
                 except BaseException as error:
+                    cut_off = None
                     request = steps.throw(error)
                 else:
                     request = steps.send(reply)
@@ -131,12 +174,36 @@ class RedisDriver:
                 " or ".join(sorted(keys)), f"it should hold UTF-8 ({error})"
             ) from error
 
-    def _reply_to(self, request: Request | list[Request]) -> Any:
-        if isinstance(request, list):
-            return [self._send(one) for one in request]
-        return self._send(request)
+    def _reply_to(self, request: Request | list[Request], cut_off: _CutOff | None) -> Any:
+        if not isinstance(request, list):
+            return self._send(request, None if cut_off is None else cut_off.sent)
+        replies = [] if cut_off is None else cut_off.replies
+        for one in request[len(replies) :]:
+            sent, cut_off = None if cut_off is None else cut_off.sent, None
+            try:
+                replies.append(self._send(one, sent))
+            except _UnansweredError as unanswered:
+                unanswered.cut_off.replies = replies
+                unanswered.cut_off.request = request
+                raise
+        return replies
 
-    def _send(self, request: Request) -> Any:
+    def _repeatable(self, steps: Steps[Any], cut_off: _CutOff) -> StorageUnavailableError:
+        """The error of a write whose outcome is unknown, with the way to go on."""
+        error = cut_off.error
+
+        def go_on() -> Any:
+            error._go_on = None  # the steps can only be gone on with once
+            if time.monotonic() - cut_off.sent.at > _RECOGNISED_SEC:
+                raise StorageError(
+                    f"it is too late to repeat this: the store has forgotten its number ({error})"
+                )
+            return self._run(steps, cut_off)
+
+        error._go_on = go_on
+        return error
+
+    def _send(self, request: Request, sent: _Sent | None = None) -> Any:
         if isinstance(request, WaitForItem | WaitForEntries):
             return self._wait(request)
         if isinstance(request, Command):
@@ -152,17 +219,24 @@ class RedisDriver:
                 called.name,
                 request.keys,
             )
-        session = self._sessions.borrow()
-        keys = (*request.keys, Keys.operation(request.keys[0], session.name))
-        number = next(session.numbers)
-        reply = self._attempt(
-            ("EVALSHA", called.sha, len(keys), *keys, *request.arguments, number, SESSION_KEPT_MS),
-            called.name,
-            keys,
-            write=True,
-        )
+        if sent is None:
+            session = self._sessions.borrow()
+            sent = _Sent(session, next(session.numbers), time.monotonic())
+        keys = (*request.keys, Keys.operation(request.keys[0], sent.session.name))
+        arguments = (*request.arguments, sent.number, SESSION_KEPT_MS)
+        try:
+            reply = self._attempt(
+                ("EVALSHA", called.sha, len(keys), *keys, *arguments),
+                called.name,
+                keys,
+                write=True,
+            )
+        except StorageUnavailableError as error:
+            if error.outcome_unknown:
+                raise _UnansweredError(_CutOff(error, request, sent)) from error.__cause__
+            raise
         # Not after an error: a request that got lost may still arrive and must find its number.
-        self._sessions.give_back(session)
+        self._sessions.give_back(sent.session)
         return reply
 
     def _wait(self, request: Wait) -> Any:
