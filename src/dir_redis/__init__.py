@@ -24,6 +24,7 @@ from dir_redis.errors import (
     StorageRefusedError,
     StorageUnavailableError,
     TransitionConflictError,
+    UnconfirmedWriteError,
     VersionConflictError,
 )
 from dir_redis.fleet_protocols import (
@@ -96,6 +97,7 @@ from dir_redis.redis import (
     RedisResourceLockStorage,
     RedisSagaStorage,
 )
+from dir_redis.redis.server_report import ServerReport
 from dir_redis.reservations import Holder, Reservation
 from dir_redis.run_once import Claim, ClaimState
 from dir_redis.sqlite import (
@@ -182,6 +184,7 @@ __all__ = [
     "RunOnceStorage",
     "SagaClaimStorage",
     "SagaStorage",
+    "ServerReport",
     "SessionSupersededError",
     "SqliteAgentRegistryStorage",
     "SqliteContextStorage",
@@ -200,6 +203,7 @@ __all__ = [
     "StorageRefusedError",
     "StorageUnavailableError",
     "TransitionConflictError",
+    "UnconfirmedWriteError",
     "VersionConflictError",
     "VersionedDocument",
     "dumps_json_dict",

@@ -271,7 +271,7 @@ def test_a_late_repeat_cannot_undo_what_others_wrote_in_between(
     behind_proxy.intent_retry.set_count("f", 0)  # loads the script
     proxy.lose_replies(1, to=b"EVALSHA")
 
-    driver._send(Call("command_once", (key,), ("SET", 1)))  # A
+    driver._send(Call("command_once", (key,), ("SET", 1)), None, [])  # A
 
     assert interfered
     assert behind_proxy.intent_retry.get_count("f") == 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import logging
 import os
 import secrets
 import threading
@@ -15,11 +17,13 @@ from weakref import WeakSet
 
 from redis.exceptions import NoScriptError
 
+from dir_redis.durability import IN_MEMORY, Durability
 from dir_redis.errors import (
     CorruptRecordError,
     StorageError,
     StorageRefusedError,
     StorageUnavailableError,
+    UnconfirmedWriteError,
 )
 from dir_redis.redis.connection import Connection
 from dir_redis.redis.faults import DRIVER_ERRORS, wait_error
@@ -36,6 +40,8 @@ from dir_redis.redis.steps import (
     WaitForEntries,
     WaitForItem,
 )
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -129,15 +135,22 @@ class RedisDriver:
         self._connection = connection
         self._execute_command: Callable[..., Any] = connection.client.execute_command
         self._timeout_sec = timeout_sec
+        self._durability = IN_MEMORY
         self._sessions = _Sessions()
         # Waits leave a quarter of a limited pool, and at least one, to whoever is to wake them.
         most = connection.most_connections
         self._waits = None if most is None else threading.Semaphore(most * 3 // 4)
-        self._closed = False
+        self._closed = threading.Event()
 
     def close(self) -> None:
         """Send nothing any more; further calls do nothing."""
-        self._closed = True
+        self._closed.set()
+
+    def with_durability(self, durability: Durability) -> RedisDriver:
+        """Return a driver that has writes confirmed so, and shares all else with this one."""
+        other = copy.copy(self)
+        other._durability = durability
+        return other
 
     def run(self, steps: Steps[T]) -> T:
         """Send what the steps yield, give them the replies, and return their result.
@@ -148,13 +161,20 @@ class RedisDriver:
         return self._run(steps, None)
 
     def _run(self, steps: Steps[T], cut_off: _CutOff | None) -> T:
+        confirmed: list[int] = []
+        result = self._run_to_end(steps, cut_off, confirmed)
+        if confirmed:
+            raise UnconfirmedWriteError(self._durability.text, min(confirmed), result)
+        return result
+
+    def _run_to_end(self, steps: Steps[T], cut_off: _CutOff | None, confirmed: list[int]) -> T:
         request: Request | list[Request] = [] if cut_off is None else cut_off.request
         try:
             if cut_off is None:
                 request = next(steps)
             while True:
                 try:
-                    reply = self._reply_to(request, cut_off)
+                    reply = self._reply_to(request, cut_off, confirmed)
                     cut_off = None
                 except _UnansweredError as unanswered:
                     # The steps stay where they are, so that the operation can go on from there.
@@ -174,14 +194,16 @@ class RedisDriver:
                 " or ".join(sorted(keys)), f"it should hold UTF-8 ({error})"
             ) from error
 
-    def _reply_to(self, request: Request | list[Request], cut_off: _CutOff | None) -> Any:
+    def _reply_to(
+        self, request: Request | list[Request], cut_off: _CutOff | None, confirmed: list[int]
+    ) -> Any:
         if not isinstance(request, list):
-            return self._send(request, None if cut_off is None else cut_off.sent)
+            return self._send(request, None if cut_off is None else cut_off.sent, confirmed)
         replies = [] if cut_off is None else cut_off.replies
         for one in request[len(replies) :]:
             sent, cut_off = None if cut_off is None else cut_off.sent, None
             try:
-                replies.append(self._send(one, sent))
+                replies.append(self._send(one, sent, confirmed))
             except _UnansweredError as unanswered:
                 unanswered.cut_off.replies = replies
                 unanswered.cut_off.request = request
@@ -203,7 +225,14 @@ class RedisDriver:
         error._go_on = go_on
         return error
 
-    def _send(self, request: Request, sent: _Sent | None = None) -> Any:
+    def _send(self, request: Request, sent: _Sent | None, confirmed: list[int]) -> Any:
+        """Send one request.
+
+        Args:
+            request: the request.
+            sent: under which number it was sent before, if it was.
+            confirmed: gets how many had the write in time, if those are too few.
+        """
         if isinstance(request, WaitForItem | WaitForEntries):
             return self._wait(request)
         if isinstance(request, Command):
@@ -237,6 +266,10 @@ class RedisDriver:
             raise
         # Not after an error: a request that got lost may still arrive and must find its number.
         self._sessions.give_back(sent.session)
+        if self._durability is not IN_MEMORY:
+            reply, count = reply
+            if count < max(self._durability.replicas, int(self._durability.disk)):
+                confirmed.append(count)
         return reply
 
     def _wait(self, request: Wait) -> Any:
@@ -274,19 +307,22 @@ class RedisDriver:
         *,
         write: bool = False,
     ) -> Any:
-        if self._closed:
+        if self._closed.is_set():
             raise StorageError(f"the store at {self._connection.where} was closed")
         deadline = time.monotonic() + self._timeout_sec
         failed: Exception | None = None
+        execute = self._execute_command
+        if write and self._durability is not IN_MEMORY:
+            execute = self._execute_confirmed
         try:
-            return self._execute_command(*command)
+            return execute(*command)
         except NoScriptError:
             command = _with_source(command, operation)
         except DRIVER_ERRORS as error:
             failed = error
         try:
             return until_answered(
-                partial(self._execute, command, operation),
+                partial(_execute, execute, command, operation),
                 operation=operation,
                 keys=keys,
                 where=self._connection.where,
@@ -302,11 +338,26 @@ class RedisDriver:
                 self._connection.disconnect_idle()
             raise
 
-    def _execute(self, command: tuple[Argument, ...], operation: str) -> Any:
-        try:
-            return self._execute_command(*command)
-        except NoScriptError:
-            return self._execute_command(*_with_source(command, operation))
+    def _execute_confirmed(self, *command: Argument) -> tuple[Any, int]:
+        """Send a write; return its reply, and how many replicas or disks have it by now."""
+        wait_ms = round(self._connection.longest_confirmation_sec * 1000)
+        confirm: tuple[Argument, ...] = (
+            ("WAITAOF", 1, 0, wait_ms)
+            if self._durability.disk
+            else ("WAIT", self._durability.replicas, wait_ms)
+        )
+        reply, confirmed = self._connection.execute_confirmed(command, str(command[3]), confirm)
+        if isinstance(confirmed, Exception):
+            logger.warning("%s did not confirm a write: %s", self._connection.where, confirmed)
+            return reply, 0
+        return reply, int(confirmed[0] if self._durability.disk else confirmed)
+
+
+def _execute(execute: Callable[..., T], command: tuple[Argument, ...], operation: str) -> T:
+    try:
+        return execute(*command)
+    except NoScriptError:
+        return execute(*_with_source(command, operation))
 
 
 def _with_source(command: tuple[Argument, ...], operation: str) -> tuple[Argument, ...]:
