@@ -16,7 +16,7 @@ from typing import Any
 
 from dir_redis.amounts import DEFAULT_PLACES, AmountScale
 from dir_redis.errors import StorageConfigurationError, StorageError
-from dir_redis.migrate import dir_core_records as tables
+from dir_redis.migrate import dir_core_tables as tables
 from dir_redis.migrate.dir_core_left_out import left_out
 from dir_redis.migrate.dir_core_notes import Notes
 from dir_redis.migrate.records import (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from dir_redis.migrate.dir_core_records import KERNEL_AGENT, STANDING_REQUEST
+from dir_redis.migrate.dir_core_records import KERNEL_AGENT
+from dir_redis.migrate.dir_core_tables import STANDING_REQUEST
 from dir_redis.migrate.report import Listed
 from dir_redis.migrate.tables import Read
 

@@ -1,4 +1,4 @@
-"""The tables of dir-core's files as neutral records, for each of the two schemas there are.
+"""Neutral records of the rows of dir-core's tables.
 
 Whatever a store here would refuse as an argument is refused here, and noted with the reason.
 """
@@ -6,13 +6,8 @@ Whatever a store here would refuse as an argument is refused here, and noted wit
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from decimal import Decimal
-from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from dir_redis.amounts import AmountScale
 from dir_redis.arguments import count, identifier, integer, json_document, json_text, severity, text
 from dir_redis.clock import parse_moment
 from dir_redis.documents import EMPTY_OBJECT
@@ -21,262 +16,21 @@ from dir_redis.migrate.exact import decided_us
 from dir_redis.migrate.records import (
     Agent,
     AuditRow,
-    Budget,
     DirtyMark,
-    Held,
-    HeldReservation,
     IdempotencyKey,
     Keyed,
     LedgerEntry,
     Request,
     Retries,
-    Row,
     Session,
     State,
     Transition,
 )
-from dir_redis.migrate.tables import FIRST_ROW, Read, among, in_order
 
 KERNEL_AGENT = "__dir_kernel__"
 
-# Since 0.2 a flow may have several requests; the last that was not cancelled stands for it.
-STANDING_REQUEST = """
-    status <> 'CANCELLED' AND NOT EXISTS (
-        SELECT 1 FROM escalation_requests AS later
-        WHERE later.dfid = request.dfid AND later.id > request.id AND later.status <> 'CANCELLED')
-"""
 
-T = TypeVar("T", bound=Keyed)
-
-Parts = dict[type, Any]
-
-
-LEDGER = "decision_ledger_entries"
-
-
-def of_0_1(notes: Notes, scale: AmountScale) -> tuple[Parts, Parts]:
-    """What reads the records and the logs of a file of dir-core 0.1."""
-    parts: Parts = {
-        **_parts_of_both(notes, scale),
-        Session: _Table(notes, Session, "context_session", "dfid", "data, 1, NULL", _session),
-        State: _Table(notes, State, "context_state", "agent_id", "data, version", _state),
-        IdempotencyKey: _Table(
-            notes, IdempotencyKey, "idempotency_cache", "key", "result, NULL", _result
-        ),
-        Request: _Table(
-            notes, Request, "escalation_requests AS request", "dfid", _REQUEST_COLUMNS, _request
-        ),
-    }
-    logs: Parts = {
-        Transition: _Log(
-            *(notes, Transition, "flow_transitions", "created_at, from_status, to_status, NULL"),
-            _transition,
-        ),
-        AuditRow: _Log(
-            *(notes, AuditRow, "decision_audit_events"),
-            "timestamp, event, step_id, state, CAST(detail_json AS TEXT), NULL, 'INFO'",
-            _audit_row,
-        ),
-    }
-    return parts, logs
-
-
-def since_0_2(notes: Notes, scale: AmountScale, *, has_ledger: bool) -> tuple[Parts, Parts]:
-    """What reads the records and the logs of a file of dir-core 0.2 to 0.4; 0.3 has a ledger."""
-    agent_of_flow = (
-        "(SELECT agent_id FROM decision_flows AS flow WHERE flow.dfid = flow_context.dfid "
-        f"AND agent_id <> '{KERNEL_AGENT}')"
-    )
-    parts: Parts = {
-        **_parts_of_both(notes, scale),
-        Session: _Table(
-            notes, Session, "flow_context", "dfid", f"data, version, {agent_of_flow}", _session
-        ),
-        State: _Table(notes, State, "agent_state", "agent_id", "data, version", _state),
-        IdempotencyKey: _Table(
-            *(notes, IdempotencyKey, "idempotency_cache", "idempotency_key"),
-            "result, expires_at",
-            _result,
-        ),
-        Request: _Table(
-            *(notes, Request, "escalation_requests AS request", "dfid", _REQUEST_COLUMNS),
-            *(_request, STANDING_REQUEST),
-        ),
-    }
-    logs: Parts = {
-        Transition: _Log(
-            notes,
-            *(Transition, "flow_transitions", "created_at, from_status, to_status, root_dfid"),
-            _transition,
-        ),
-        AuditRow: _Log(
-            *(notes, AuditRow, "decision_audit_events"),
-            "created_at, event_type, step_id, state, CAST(detail_json AS TEXT), root_dfid,"
-            " severity",
-            _audit_row,
-        ),
-    }
-    if has_ledger:
-        logs[LedgerEntry] = _Log(
-            *(notes, LedgerEntry, LEDGER),
-            "committed_at, root_dfid, agent_id, CAST(intent_payload AS TEXT), context_ref,"
-            " evidence_hash, signature",
-            _ledger_entry,
-        )
-    return parts, logs
-
-
-def _parts_of_both(notes: Notes, scale: AmountScale) -> Parts:
-    return {
-        Agent: _Table(
-            *(notes, Agent, "agent_registry", "agent_id"),
-            "CAST(contract AS TEXT), priority, status, agent_version, session_token,"
-            " suspension_reason",
-            _agent,
-        ),
-        DirtyMark: _Table(
-            *(notes, DirtyMark, "saga_dirty_state", "dfid"),
-            "failed_step, CAST(partial_state_json AS TEXT), created_at",
-            _mark,
-        ),
-        HeldReservation: _Reservations(notes, scale),
-        Retries: _Table(notes, Retries, "intent_retry", "dfid", "rejection_count", _retries),
-        Budget: _Budgets(notes),
-    }
-
-
-class _Table(Generic[T]):
-    """A table with a row for each record."""
-
-    beginning = FIRST_ROW
-
-    def __init__(
-        self,
-        notes: Notes,
-        kind: type[T],
-        table: str,
-        key: str,
-        columns: str,
-        build: Callable[[Notes, Any], T | None],
-        condition: str = "TRUE",
-    ) -> None:
-        self._notes, self._kind, self._build = notes, kind, build
-        self.keys = in_order(table, key).replace("WHERE", f"WHERE {condition} AND")
-        self._select = f"SELECT {key}, {columns} FROM {table} WHERE {condition} AND {key} "
-
-    def find(self, read: Read, keys: Sequence[str], now: int) -> dict[str, T]:
-        rows = _rows_of(self._notes, self._kind, read, self._select, keys)
-        built = {
-            row[0]: self._notes.make(self._kind, row[0], partial(self._build, self._notes, row))
-            for row in rows
-        }
-        return {
-            key: record
-            for key, record in built.items()
-            if record is not None and not _has_ended(self._notes, record, now)
-        }
-
-
-class _Log(Generic[T]):
-    """A table with a row for each row of a log."""
-
-    def __init__(
-        self,
-        notes: Notes,
-        kind: type[Row],
-        table: str,
-        columns: str,
-        build: Callable[[Notes, Any], Row],
-    ) -> None:
-        self._notes, self._kind, self._build = notes, kind, build
-        self.select = f"SELECT id, dfid, {columns} FROM {table} WHERE id > ? ORDER BY id LIMIT ?"
-
-    def row(self, found: Any) -> Row | None:
-        return self._notes.make(self._kind, found[0], partial(self._build, self._notes, found))
-
-
-class _Reservations:
-    """``resource_locks``, with a row for each resource that a flow holds."""
-
-    keys = """
-        SELECT MIN(rowid), dfid FROM resource_locks
-        GROUP BY dfid HAVING MIN(rowid) > ? ORDER BY 1 LIMIT ?
-    """
-    beginning = FIRST_ROW
-
-    def __init__(self, notes: Notes, scale: AmountScale) -> None:
-        self._notes, self._scale = notes, scale
-
-    def find(self, read: Read, keys: Sequence[str], now: int) -> dict[str, HeldReservation]:
-        select = "SELECT dfid, resource_id, amount, acquired_at FROM resource_locks WHERE dfid "
-        held: defaultdict[str, list[Held]] = defaultdict(list)
-        for row in _rows_of(self._notes, HeldReservation, read, select, keys):
-            part = self._notes.make(HeldReservation, tuple(row[:2]), partial(self._held, row))
-            if part is not None and part.amount:
-                held[row[0]].append(part)
-        return {
-            dfid: HeldReservation(dfid, tuple(sorted(parts)), 0, None)
-            for dfid, parts in held.items()
-        }
-
-    def _held(self, row: Any) -> Held:
-        dfid, resource_id, amount, acquired_at = row
-        rid = identifier("resource_id", resource_id)
-        rounded = self._scale.to_decimal(self._scale.to_units(rid, amount))
-        if rounded != Decimal(repr(amount)):
-            reason = f"{amount!r} was rounded to {rounded:f}, {self._scale.places} decimal places"
-            self._notes.adjusted(HeldReservation, (dfid, rid), reason)
-        elif not rounded:
-            reason = "an amount of 0 holds nothing"
-            self._notes.leave_out(f"resource_locks {(dfid, rid)!r}", reason)
-        return Held(rid, rounded, parse_moment("acquired_at", acquired_at))
-
-
-class _Budgets:
-    """``escalation_budget``, with a row for each token."""
-
-    keys = """
-        SELECT MIN(id), agent_id FROM escalation_budget
-        GROUP BY agent_id HAVING MIN(id) > ? ORDER BY 1 LIMIT ?
-    """
-    beginning = FIRST_ROW
-
-    def __init__(self, notes: Notes) -> None:
-        self._notes = notes
-
-    def find(self, read: Read, keys: Sequence[str], now: int) -> dict[str, Budget]:
-        select = "SELECT agent_id, id, created_at FROM escalation_budget WHERE agent_id "
-        spent: defaultdict[str, list[int]] = defaultdict(list)
-        for agent_id, token, created_at in _rows_of(self._notes, Budget, read, select, keys):
-            moment = self._notes.make(
-                Budget, (agent_id, token), partial(parse_moment, "created_at", created_at)
-            )
-            if moment is not None:
-                spent[agent_id].append(moment)
-        return {agent_id: Budget(agent_id, tuple(sorted(all_))) for agent_id, all_ in spent.items()}
-
-
-def _rows_of(notes: Notes, kind: type, read: Read, select: str, keys: Sequence[str]) -> list[Any]:
-    """The rows of those keys that a store can have."""
-    usable = [
-        key
-        for key in keys
-        if notes.make(kind, key, partial(identifier, "the key", key)) is not None
-    ]
-    return read(select + among(usable), *usable)
-
-
-def _has_ended(notes: Notes, record: Keyed, now: int) -> bool:
-    if not isinstance(record, IdempotencyKey):
-        return False
-    until_us = record.result_until_us
-    if until_us is None or until_us > now:
-        return False
-    notes.leave_out(f"idempotency_cache {record.key!r}", "its expires_at has passed")
-    return True
-
-
-def _agent(notes: Notes, row: Any) -> Agent | None:
+def agent(notes: Notes, row: Any) -> Agent | None:
     agent_id, contract, priority, status, agent_version, session_token, reason = row
     if row == (KERNEL_AGENT, EMPTY_OBJECT, 0, "ACTIVE", None, None, None):
         notes.leave_out(
@@ -297,14 +51,14 @@ def _agent(notes: Notes, row: Any) -> Agent | None:
     )
 
 
-def _session(notes: Notes, row: Any) -> Session:
+def session(notes: Notes, row: Any) -> Session:
     dfid, data, version, agent_id = row
     owner = None if agent_id is None else identifier("agent_id", agent_id)
     document = _document(notes, Session, dfid, data)
     return Session(dfid, document, None, count("version", version), owner, None)
 
 
-def _state(notes: Notes, row: Any) -> State:
+def state(notes: Notes, row: Any) -> State:
     agent_id, data, version = row
     document = _document(notes, State, agent_id, data)
     return State(agent_id, document, None, count("version", version))
@@ -318,14 +72,14 @@ def _document(notes: Notes, kind: type[Keyed], key: str, data: object) -> str:
     return json_text("data", repr(data) if isinstance(data, int | float) else data)
 
 
-def _result(_: Notes, row: Any) -> IdempotencyKey:
+def result(_: Notes, row: Any) -> IdempotencyKey:
     key, result, expires_at = row
     until_us = None if expires_at is None else parse_moment("expires_at", expires_at)
     encoded = json_text("result", result)
     return IdempotencyKey(key, encoded, until_us, None, None, 0, None, False, None)
 
 
-def _mark(_: Notes, row: Any) -> DirtyMark:
+def mark(_: Notes, row: Any) -> DirtyMark:
     dfid, failed_step, partial_state_json, created_at = row
     marked_us = parse_moment("created_at", created_at)
     partial_state = json_document("partial_state_json", partial_state_json)
@@ -334,19 +88,15 @@ def _mark(_: Notes, row: Any) -> DirtyMark:
     )
 
 
-def _retries(_: Notes, row: Any) -> Retries:
+def retries(_: Notes, row: Any) -> Retries:
     return Retries(row[0], count("rejection_count", row[1]))
 
 
-_REQUEST_COLUMNS = (
-    "agent_id, reason, CAST(context_json AS TEXT), CAST(proposal_json AS TEXT), impact, "
-    "created_at, status, human_decision, CAST(resolved_at AS TEXT)"
-)
 # What each status says the human decided, where that is not written down.
 _DECIDED = {"RESOLVED": "", "APPROVED": "APPROVED", "REJECTED": "REJECTED"}
 
 
-def _request(notes: Notes, row: Any) -> Request:
+def request(notes: Notes, row: Any) -> Request:
     dfid, agent_id, reason, context_json, proposal_json, impact, created_at = row[:7]
     status, human_decision, resolved_at = row[7:]
     if status != "PENDING" and status not in _DECIDED:
@@ -385,7 +135,7 @@ def _request(notes: Notes, row: Any) -> Request:
     )
 
 
-def _transition(notes: Notes, row: Any) -> Transition:
+def transition(notes: Notes, row: Any) -> Transition:
     row_id, dfid, created_at, from_status, to_status, root_dfid = row
     if from_status is None:
         notes.adjusted(Transition, row_id, "from_status, which is NULL, became ''")
@@ -398,7 +148,7 @@ def _transition(notes: Notes, row: Any) -> Transition:
     )
 
 
-def _audit_row(_: Notes, row: Any) -> AuditRow:
+def audit_row(_: Notes, row: Any) -> AuditRow:
     dfid, moment, event, step_id, state, detail_json, root_dfid, level = row[1:]
     return AuditRow(
         identifier("dfid", dfid),
@@ -413,7 +163,7 @@ def _audit_row(_: Notes, row: Any) -> AuditRow:
     )
 
 
-def _ledger_entry(_: Notes, row: Any) -> LedgerEntry:
+def ledger_entry(_: Notes, row: Any) -> LedgerEntry:
     dfid, committed_at, root_dfid, agent_id, payload, context_ref, evidence_hash, signature = row[
         1:
     ]

@@ -21,25 +21,20 @@ from dir_redis.memory import (
 )
 from dir_redis.memory.storage import MemoryStore
 from dir_redis.migrate.exact import no_ledger
+from dir_redis.migrate.memory_logs import AuditRows, LedgerEntries, Log, Transitions
 from dir_redis.migrate.memory_records import (
     Agents,
     Archivers,
-    AuditRows,
-    Budgets,
-    Capacities,
     Counters,
     Keys,
-    LedgerEntries,
-    Log,
     Marks,
     Part,
     Rejections,
-    Requests,
-    Reservations,
     Sessions,
     States,
-    Transitions,
 )
+from dir_redis.migrate.memory_requests import Budgets, Requests
+from dir_redis.migrate.memory_reservations import Capacities, Reservations
 from dir_redis.migrate.paging import pages
 from dir_redis.migrate.records import (
     Agent,

@@ -31,17 +31,15 @@ from dir_redis.migrate.sqlite_logs import AuditRows, LedgerEntries, Transitions
 from dir_redis.migrate.sqlite_records import (
     Agents,
     Archivers,
-    Budgets,
-    Capacities,
     Counters,
     Keys,
     Marks,
     Rejections,
-    Requests,
-    Reservations,
     Sessions,
     States,
 )
+from dir_redis.migrate.sqlite_requests import Budgets, Requests
+from dir_redis.migrate.sqlite_reservations import Capacities, Reservations
 from dir_redis.migrate.tables import Part, find_in, read_log, read_part
 from dir_redis.sqlite import SqliteDecisionAuditStorage, SqliteResourceLockStorage
 from dir_redis.sqlite.database import SqliteDatabase

@@ -1,4 +1,4 @@
-"""The rows of a SQLite store's logs, as neutral records."""
+"""The rows of a SQLite store's logs, as neutral records; appended in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from dir_redis.audit_events import AuditRecord
 from dir_redis.ledger_entries import LedgerRecord
@@ -14,16 +14,6 @@ from dir_redis.migrate.records import AuditRow, LedgerEntry, Transition
 from dir_redis.sqlite.columns import moment_column, read_moment
 from dir_redis.sqlite.decision_audit import append_rows
 from dir_redis.sqlite.decision_ledger import append_entry
-
-T_contra = TypeVar("T_contra", contravariant=True)
-
-
-class Appender(Protocol[T_contra]):
-    """Appends the rows of one log."""
-
-    def append(self, connection: sqlite3.Connection, rows: Sequence[T_contra]) -> None:
-        """Append rows, in the caller's transaction."""
-        ...
 
 
 class AuditRows:
