@@ -104,8 +104,9 @@ def test_a_storage_without_the_operations_is_refused_and_says_which(name):
 
     assert str(refused.value) == (
         f"{name} of dir_redis.kernel needs a storage with {MISSING[name]}, which "
-        f"dir_core.storage.memory.{MANAGERS[name].__name__} has not: take one of "
-        f"dir_redis.open_storage(), or dir_core's own {name} for this one"
+        f"dir_core.storage.memory.{MANAGERS[name].__name__} has not: take a storage "
+        "of a bundle, such as dir_redis.open_storage().resource_lock, or dir_core's own "
+        f"{name} for this one"
     )
 
 
