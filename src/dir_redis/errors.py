@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 
 class StorageError(Exception):
@@ -67,6 +67,11 @@ class StorageUnavailableError(StorageError):
         # Without the way to go on: the operation is one of this process's.
         return type(self), self.args
 
+    def repeatable(self, go_on: Callable[[], Any]) -> Self:
+        """Have :meth:`repeat` do this; for the store that makes the error."""
+        self._go_on = go_on
+        return self
+
     def repeat(self) -> Any:
         """Go on with the operation where it was cut off, under the number it has already.
 
@@ -84,7 +89,8 @@ class StorageUnavailableError(StorageError):
         """
         if self._go_on is None:
             raise StorageError(f"this cannot be repeated, only called anew: {self}")
-        return self._go_on()
+        go_on, self._go_on = self._go_on, None  # an operation can be gone on with only once
+        return go_on()
 
 
 class UnconfirmedWriteError(StorageError):

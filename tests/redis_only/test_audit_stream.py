@@ -138,6 +138,9 @@ def test_a_failure_says_how_many_rows_of_other_partitions_are_stored(
         assert caught.value.outcome_unknown
         assert f"of 60 rows {stored}, of other partitions, are stored" in str(caught.value)
         assert isinstance(caught.value.__cause__, StorageRefusedError)
+        caught.value.repeat()
+        assert [row["event"] for row in audit.events_for_dfid("f0")] == ["0"] * 2
+        assert len(audit.all_events_chronological()) == 120
 
 
 def test_rows_of_one_call_have_one_moment_and_consecutive_ids(

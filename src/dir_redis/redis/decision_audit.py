@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from dir_redis.arguments import checked
@@ -81,18 +82,7 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
         by_partition: defaultdict[str, list[AuditRecord]] = defaultdict(list)
         for record in records_of(rows):
             by_partition[self._keys.log(_LOG, record.dfid)].append(record)
-        stored, total = 0, sum(map(len, by_partition.values()))
-        for log, records in by_partition.items():
-            try:
-                yield self._append_many(log, records)
-            except StorageError as error:
-                if not stored:
-                    raise
-                raise StorageUnavailableError(
-                    f"of {total} rows {stored}, of other partitions, are stored; then: {error}",
-                    outcome_unknown=True,
-                ) from error
-            stored += len(records)
+        yield from self._append_all(list(by_partition.items()), 0)
 
     @operation
     def events_for_dfid(self, dfid: str) -> Steps[list[dict[str, Any]]]:
@@ -209,6 +199,22 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
     def verify_audit(self, *, anchor: str | None = None) -> Steps[ChainReport]:
         anchors = parse_anchor("anchor", anchor, self._keys.partitions)
         return (yield from verify_chains(self._keys, _LOG, anchors, _chained_page))
+
+    def _append_all(self, batches: list[tuple[str, list[AuditRecord]]], stored: int) -> Steps[None]:
+        """Append the batches of several partitions, of which some rows are stored already."""
+        for position, (log, records) in enumerate(batches):
+            try:
+                yield self._append_many(log, records)
+            except StorageError as error:
+                if not stored:
+                    raise
+                left = batches[position:]
+                total = stored + sum(len(records) for _, records in left)
+                raise StorageUnavailableError(
+                    f"of {total} rows {stored}, of other partitions, are stored; then: {error}",
+                    outcome_unknown=True,
+                ).repeatable(partial(self._driver.run, self._append_all(left, stored))) from error
+            stored += len(records)
 
     def _append_many(self, log: str, records: list[AuditRecord]) -> Call:
         chained = self._store.audit_chain

@@ -215,15 +215,13 @@ class RedisDriver:
         error = cut_off.error
 
         def go_on() -> Any:
-            error._go_on = None  # the steps can only be gone on with once
             if time.monotonic() - cut_off.sent.at > _RECOGNISED_SEC:
                 raise StorageError(
                     f"it is too late to repeat this: the store has forgotten its number ({error})"
                 )
             return self._run(steps, cut_off)
 
-        error._go_on = go_on
-        return error
+        return error.repeatable(go_on)
 
     def _send(self, request: Request, sent: _Sent | None, confirmed: list[int]) -> Any:
         """Send one request.
