@@ -139,7 +139,7 @@ def test_a_failure_says_how_many_rows_of_other_partitions_are_stored(
         assert f"of 60 rows {stored}, of other partitions, are stored" in str(caught.value)
         assert isinstance(caught.value.__cause__, StorageRefusedError)
         caught.value.repeat()
-        assert [row["event"] for row in audit.events_for_dfid("f0")] == ["0"] * 2
+        assert [row["event"] for row in audit.events_for_dfid("f0")] == ["0", "30"] * 2
         assert len(audit.all_events_chronological()) == 120
 
 
