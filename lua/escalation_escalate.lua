@@ -20,8 +20,9 @@
 -- ARGV[6] = for how long tokens are remembered, microseconds
 -- ARGV[7] = deadline, microseconds from now, or "" for none
 -- ARGV[8] = default decision; counts with a deadline
--- ARGV[9] = the operation's number in its session
--- ARGV[10] = how long the session is kept, milliseconds
+-- ARGV[9] = 1 if another request of the flow is replaced, 0 if the flow escalates once
+-- ARGV[10] = the operation's number in its session
+-- ARGV[11] = how long the session is kept, milliseconds
 -- Reply: "<outcome> <n> <wait>": "GRANTED", or with the request and the budget unchanged
 -- "REPEATED" or "BUDGET_EXHAUSTED"; the tokens now in the window, and the microseconds until the
 -- agent has one again, 0 if it has
@@ -31,7 +32,7 @@ local terms_key, open_key, resolved_key, decided_key = KEYS[6], KEYS[7], KEYS[8]
 local budget_key = KEYS[10]
 local dfid, request, token = ARGV[1], ARGV[2], ARGV[3]
 local limit, window, remembered = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local deadline, default_decision = tonumber(ARGV[7]), ARGV[8]
+local deadline, default_decision, replace = tonumber(ARGV[7]), ARGV[8], ARGV[9] == '1'
 local FORGOTTEN_AT_ONCE = 100
 
 -- The limit-th newest token is the one that has to leave the window.
@@ -46,13 +47,29 @@ local function until_a_token(spent, now)
   return as_digits(tonumber(newest[2]) + window - now)
 end
 
+-- Whether a request that lies among the open ones still waits: its deadline has not passed.
+local function waits(now)
+  local queued = redis.call('ZSCORE', pending_key, dfid)
+  local terms = redis.call('HGET', terms_key, dfid)
+  if terms then
+    local _, moment = split_terms(terms, 6)
+    return queued and tonumber(moment) > now
+  elseif not queued then
+    error('DIRCORRUPT 1')
+  end
+  return true
+end
+
 return once(function()
   check_queue(queue)
-  local open = redis.call('HEXISTS', open_key, dfid)
+  local open = redis.call('HGET', open_key, dfid)
   local resolved = redis.call('HLEN', resolved_key)
   redis.call('XLEN', decided_key) -- a key of another type fails here, before anything is written
-  local repeated = open == 1 or resolved > 0
   local now = server_time()
+  local repeated = open or resolved > 0
+  if replace then
+    repeated = open == request and waits(now)
+  end
   local spent = redis.call('ZCOUNT', budget_key, '(' .. as_digits(now - window), '+inf')
   sweep_overdue(queue, now)
   local outcome = 'GRANTED'
@@ -69,6 +86,11 @@ return once(function()
     end
     redis.call('ZADD', budget_key, as_digits(now), token)
     spent = spent + 1
+    if replace then
+      leave_queue(queue, { dfid })
+      redis.call('HDEL', terms_key, dfid)
+      redis.call('DEL', resolved_key)
+    end
     local stamp = next_stamp(pending_key)
     redis.call('ZADD', pending_key, stamp, dfid)
     redis.call('ZADD', unclaimed_key, stamp, dfid)

@@ -1,4 +1,5 @@
--- Takes the dirty flow of a partition that has been waiting longest and that nobody compensates.
+-- Takes a dirty flow that nobody compensates: the one of a partition that has been waiting longest,
+-- or a certain one.
 --
 -- Uses: once, claims, marks
 -- KEYS[1] -> {<namespace>:<partition>}:sagas_due  sorted set, dfid by since when it waits
@@ -9,14 +10,15 @@
 -- KEYS[6] -> {<namespace>:<partition>}:op:<session>  string
 -- ARGV[1] = owner
 -- ARGV[2] = lease, microseconds
--- ARGV[3] = the operation's number in its session
--- ARGV[4] = how long the session is kept, milliseconds
+-- ARGV[3] = dfid, or "" for the one that has been waiting longest
+-- ARGV[4] = the operation's number in its session
+-- ARGV[5] = how long the session is kept, milliseconds
 -- Reply: "CLAIMED <epoch> <until> <bytes of the dfid> <dfid><mark>", until in microseconds; without a
--- mark, the flow was marked under schema 1; "NONE" if no flow waits; "MORE" if many leases are over,
--- and some were seen to: call again
+-- mark, the flow was marked under schema 1; "NONE" if no flow waits, or not that one; "MORE" if many
+-- leases are over, and some were seen to: call again
 local due_key, claimed_key, marks_key = KEYS[1], KEYS[2], KEYS[3]
 local claims_key, counter_key = KEYS[4], KEYS[5]
-local owner, lease = ARGV[1], tonumber(ARGV[2])
+local owner, lease, wanted = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local FREED_AT_ONCE = 100
 
 -- Lets flows whose lease is over wait from then on; says whether there may be more.
@@ -31,16 +33,27 @@ local function come_free(now)
   return #over == 2 * FREED_AT_ONCE
 end
 
+-- Whether a flow waits; one whose lease is over does, though it has not been seen to yet.
+local function waits(dfid, now)
+  local ends = redis.call('ZSCORE', claimed_key, dfid)
+  return redis.call('ZSCORE', due_key, dfid) or (ends and tonumber(ends) <= now)
+end
+
 return once(function()
   redis.call('ZCARD', due_key) -- a key of another type fails here, before anything is written
   redis.call('HLEN', marks_key)
   redis.call('HLEN', claims_key)
   local now = claim_time()
   local epoch = next_token(redis.call('GET', counter_key), now, 5)
-  if come_free(now) then
-    return 'MORE'
+  local dfid = wanted
+  if wanted == '' then
+    if come_free(now) then
+      return 'MORE'
+    end
+    dfid = redis.call('ZRANGE', due_key, 0, 0)[1]
+  elseif not waits(wanted, now) then
+    dfid = nil
   end
-  local dfid = redis.call('ZRANGE', due_key, 0, 0)[1]
   if not dfid then
     return 'NONE'
   end

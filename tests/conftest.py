@@ -18,15 +18,22 @@ from tests.servers import cluster, container, redis62_binary, server
 TEST_URL = os.environ.get("DIR_REDIS_TEST_URL")
 TESTCONTAINERS = os.environ.get("DIR_REDIS_TEST_SERVER") == "testcontainers"
 
-if TEST_URL:
-    SERVERS = ["url"]
-elif TESTCONTAINERS:
-    SERVERS = ["testcontainers"]
-else:
-    SERVERS = ["valkey", "redis62", "cluster"]
 
-REDIS_BACKENDS = ["fakeredis", *SERVERS]
-BACKENDS = ["memory", "sqlite", *REDIS_BACKENDS]
+def wanted(names: list[str]) -> list[str]:
+    """Those of some backends that the tests are to run on: all, unless they are told otherwise."""
+    only = os.environ.get("DIR_REDIS_TEST_BACKENDS")
+    return names if only is None else [name for name in names if name in only.split(",")]
+
+
+if TEST_URL:
+    SERVERS = wanted(["url"])
+elif TESTCONTAINERS:
+    SERVERS = wanted(["testcontainers"])
+else:
+    SERVERS = wanted(["valkey", "redis62", "cluster"])
+
+REDIS_BACKENDS = [*wanted(["fakeredis"]), *SERVERS]
+BACKENDS = [*wanted(["memory", "sqlite"]), *REDIS_BACKENDS]
 
 # More than one, so that the cluster's tests see what spans partitions.
 CLUSTER_PARTITIONS = 5

@@ -98,7 +98,7 @@ def run_fleet(
     display = ProgressDisplay(console, total=len(decisions), limit=plan.limits[CAPITAL])
     lookout = Lookout(store, plan)
     supervisor = Supervisor(address, hands, replace=replace)
-    with _signals() as received, display, supervisor:
+    with signals_collected() as received, display, supervisor:
         supervisor.start()
         _watch(lookout, supervisor, kills, display, received)
 
@@ -141,7 +141,7 @@ def _watch(
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def signals_collected() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of being struck by them in the middle of something."""
     received: list[int] = []
 

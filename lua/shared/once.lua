@@ -20,6 +20,9 @@ local function once(apply)
       error('DIRCORRUPT ' .. #KEYS)
     end
     if last_number == number then
+      -- A write, since a server takes WAIT to speak of the latest one of its connection, and this
+      -- may be another connection than the one that the request came on first.
+      redis.call('PEXPIRE', session_key, keep_ms)
       return last_reply
     end
     if tonumber(last_number) > tonumber(number) then

@@ -25,6 +25,7 @@ from dir_redis.errors import (
     StorageRefusedError,
     StorageUnavailableError,
     TransitionConflictError,
+    UnconfirmedWriteError,
     VersionConflictError,
 )
 from dir_redis.fleet_protocols import (
@@ -97,6 +98,7 @@ from dir_redis.redis import (
     RedisResourceLockStorage,
     RedisSagaStorage,
 )
+from dir_redis.redis.server_report import ServerReport
 from dir_redis.reservations import Holder, Reservation
 from dir_redis.run_once import Claim, ClaimState
 from dir_redis.sqlite import (
@@ -184,6 +186,7 @@ __all__ = [
     "RunOnceStorage",
     "SagaClaimStorage",
     "SagaStorage",
+    "ServerReport",
     "SessionSupersededError",
     "SqliteAgentRegistryStorage",
     "SqliteContextStorage",
@@ -202,6 +205,7 @@ __all__ = [
     "StorageRefusedError",
     "StorageUnavailableError",
     "TransitionConflictError",
+    "UnconfirmedWriteError",
     "VersionConflictError",
     "VersionedDocument",
     "dumps_json_dict",

@@ -45,7 +45,7 @@ class AmountScale:
             ValueError: NaN, an infinity, a negative, a bool, no number, or more than int64
                 holds at this scale; names the resource.
         """
-        exact = _exactly(resource_id, amount)
+        exact = exact_amount(resource_id, amount)
         if not exact.is_finite():
             raise ValueError(f"the amount of {resource_id!r} must be finite")
         if exact < 0:
@@ -116,10 +116,13 @@ class AmountScale:
         )
 
 
-def _exactly(resource_id: str, amount: object) -> Decimal:
+def exact_amount(resource_id: str, amount: object) -> Decimal:
     """A number as the decimal that its writer meant.
 
     Of a float that is the shortest text that gives it: 0.1, not 0.1000000000000000055511151231.
+
+    Raises:
+        ValueError: it is no number; names the resource.
     """
     if isinstance(amount, float):
         return Decimal(float.__repr__(amount))

@@ -153,7 +153,7 @@ RULES: dict[str, Rule] = {
         ("lease_sec", "ttl_sec", "window_sec", "deadline_sec", "session_ttl_sec", "older_than_sec"),
         duration,
     ),
-    "keep_suspended": flag,
+    **dict.fromkeys(("keep_suspended", "replace"), flag),
     "severity": severity,
 }
 

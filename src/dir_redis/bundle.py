@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import TYPE_CHECKING
 
+from dir_redis.durability import Durability, parse_durability
+from dir_redis.errors import StorageConfigurationError
 from dir_redis.fleet_protocols import (
     AgentSessionStorage,
     AuditStreamStorage,
@@ -19,6 +22,9 @@ from dir_redis.fleet_protocols import (
     SagaClaimStorage,
 )
 
+if TYPE_CHECKING:
+    from dir_redis.redis.server_report import ServerReport
+
 
 @dataclass
 class StorageBundle:
@@ -30,6 +36,7 @@ class StorageBundle:
     Attributes:
         url: where the bundle was opened, with any password masked; None for one built by hand.
         namespace: the namespace on a Redis server; None elsewhere.
+        server: what the server is set to and can lose; None elsewhere.
     """
 
     agent_registry: AgentSessionStorage
@@ -45,9 +52,37 @@ class StorageBundle:
     decision_ledger: LedgerChainStorage = None  # type: ignore[assignment]
     url: str | None = field(default=None, kw_only=True)
     namespace: str | None = field(default=None, kw_only=True)
+    server: ServerReport | None = field(default=None, kw_only=True, repr=False, compare=False)
+    on_durable: Callable[[Durability], StorageBundle] | None = field(
+        default=None, kw_only=True, repr=False, compare=False
+    )
     on_close: Callable[[], None] | None = field(
         default=None, kw_only=True, repr=False, compare=False
     )
+
+    def durable(self, durability: str) -> StorageBundle:
+        """Return the same store, whose calls return once their writes are confirmed otherwise.
+
+        ``bundle.durable("replicas=1").idempotency.complete(claim, result)`` asks for one call only.
+
+        Args:
+            durability: ``"memory"``, ``"disk"`` or ``"replicas=<n>"``, as in
+                :class:`~dir_redis.RedisOptions`. A SQLite store is always ``"disk"``, one in
+                memory always ``"memory"``.
+
+        Returns:
+            A bundle that needs no closing: it ends with this one.
+
+        Raises:
+            StorageConfigurationError: this store cannot confirm that.
+            ValueError: it is none of the three.
+        """
+        wanted = parse_durability("durability", durability)
+        if self.on_durable is None:
+            raise StorageConfigurationError(
+                "a bundle built by hand does not know how its writes are confirmed"
+            )
+        return self.on_durable(wanted)
 
     def close(self) -> None:
         """Close what was opened for the bundle; further calls do nothing."""

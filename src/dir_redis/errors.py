@@ -8,7 +8,9 @@ process boundaries whole: what a constructor is given is what ``args`` holds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 
 class StorageError(Exception):
@@ -45,6 +47,9 @@ class InsufficientCapacityError(StorageError):
 class StorageUnavailableError(StorageError):
     """The store did not answer in time. Try again when it is back.
 
+    If the outcome is unknown, :meth:`repeat` is the safe way to try again: the store recognises the
+    very operation. Calling the method anew is a new operation.
+
     Attributes:
         outcome_unknown: True when a write was sent and its answer never came, so that it may
             or may not have been applied; False when nothing can have been applied.
@@ -53,9 +58,59 @@ class StorageUnavailableError(StorageError):
     def __init__(self, message: str, outcome_unknown: bool) -> None:
         super().__init__(message, outcome_unknown)
         self.outcome_unknown = outcome_unknown
+        self._go_on: Callable[[], Any] | None = None
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the way to go on: the operation is one of this process's.
+        return type(self), self.args
+
+    def repeat(self) -> Any:
+        """Go on with the operation where it was cut off, under the number it has already.
+
+        What was applied is recognised and not applied again, so this may be done any number of
+        times, also by another thread, but not by two at once.
+
+        Returns:
+            What the method would have returned.
+
+        Raises:
+            StorageUnavailableError: there was no answer again; repeat that error.
+            StorageError: this error cannot be repeated: its outcome is known, it was made in
+                another process or by another backend, or too long ago for the store to remember
+                (9 minutes); or whatever else the method raises.
+        """
+        if self._go_on is None:
+            raise StorageError(f"this cannot be repeated, only called anew: {self}")
+        return self._go_on()
+
+
+class UnconfirmedWriteError(StorageError):
+    """A write was applied, but could not be confirmed as durable in time; it is not undone.
+
+    It is there now, and may be lost in a crash or failover of the server. Nothing needs to be
+    called again; stop relying on it, or wait until the store is sound again.
+
+    Attributes:
+        wanted: the durability that was asked for, such as ``"replicas=1"``.
+        confirmed: how many replicas (or, for ``"disk"``, servers' disks) were known to have it.
+        result: what the method would have returned.
+    """
+
+    def __init__(self, wanted: str, confirmed: int, result: Any = None) -> None:
+        super().__init__(wanted, confirmed, result)
+        self.wanted = wanted
+        self.confirmed = confirmed
+        self.result = result
+
+    def __str__(self) -> str:
+        what = "the disk" if self.wanted == "disk" else f"{self.confirmed} replicas"
+        return (
+            f"the write was applied but not confirmed: {self.wanted!r} was asked for, and in time "
+            f"{'not even ' if self.wanted == 'disk' else 'only '}{what} had it"
+        )
 
 
 class StorageRefusedError(StorageError):

@@ -316,11 +316,16 @@ class EscalationQueueStorage(EscalationStorage, Protocol):
         window_sec: float,
         deadline_sec: float | None = None,
         default_decision: str | None = None,
+        replace: bool = False,
     ) -> Escalation:
         """Spend one of an agent's budget tokens and put its request before the humans, or neither.
 
         A flow escalates once: while it has a request, also a decided one, a repeat changes and
         spends nothing. (``insert_request`` replaces a request, without a budget.)
+
+        With ``replace`` a flow escalates anew, for a token like any other: its request, waiting or
+        decided, gives way, with its deadline and its reviewer. Only one that still waits and has
+        the same agent, reason, context, proposal (both to the byte) and impact stays as it is.
 
         Args:
             dfid: the flow that asks.
@@ -333,6 +338,7 @@ class EscalationQueueStorage(EscalationStorage, Protocol):
             window_sec: the window's length, up to 30 days; older tokens are forgotten.
             deadline_sec: after how long the default decision counts; None never.
             default_decision: what counts then; required with a deadline.
+            replace: whether another request of the flow is replaced.
 
         Returns:
             What was done, the tokens left, and the seconds until there is one again.
@@ -602,7 +608,9 @@ class SagaClaimStorage(SagaStorage, Protocol):
     A new mark of a flow ends the claim on the old one: what was claimed is not what is dirty now.
     """
 
-    def claim_dirty(self, owner: str, lease_sec: float) -> DirtyClaim | None:
+    def claim_dirty(
+        self, owner: str, lease_sec: float, dfid: str | None = None
+    ) -> DirtyClaim | None:
         """Take a dirty flow that nobody is compensating, the longest waiting first.
 
         A flow waits from its mark on, or, if its compensator's lease ran out, from then on. Of
@@ -611,9 +619,10 @@ class SagaClaimStorage(SagaStorage, Protocol):
         Args:
             owner: who takes it, for others to see.
             lease_sec: after how long others may take it, unless it is renewed.
+            dfid: the flow to take, whoever waits longer; None for any.
 
         Returns:
-            The claim, or None if no flow waits.
+            The claim, or None if no flow waits; with a dfid, if that one does not.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from os import PathLike
 from typing import TypedDict, Unpack
@@ -9,6 +10,7 @@ from typing import TypedDict, Unpack
 from dir_redis.amounts import DEFAULT_PLACES
 from dir_redis.arguments import flag
 from dir_redis.bundle import StorageBundle
+from dir_redis.durability import IN_MEMORY, ON_DISK, Durability
 from dir_redis.embedded import EmbeddedServer
 from dir_redis.errors import StorageConfigurationError
 from dir_redis.memory import (
@@ -53,6 +55,8 @@ from dir_redis.sqlite import (
     SqliteSagaStorage,
 )
 from dir_redis.sqlite.database import SqliteDatabase
+
+logger = logging.getLogger(__name__)
 
 URL_VARIABLE = "DIR_REDIS_URL"
 
@@ -142,7 +146,7 @@ def memory_storage(
     decision_audit = MemoryDecisionAuditStorage(store, audit_chain=audit_chain)
     resource_lock = MemoryResourceLockStorage(store, amount_places=amount_places)
     intent_retry = MemoryIntentRetryStorage(store)
-    return StorageBundle(
+    bundle = StorageBundle(
         agent_registry=MemoryAgentRegistryStorage(store),
         context=context,
         idempotency=MemoryIdempotencyStorage(store),
@@ -161,6 +165,19 @@ def memory_storage(
         decision_ledger=MemoryDecisionLedgerStorage(store),
         url="memory://",
     )
+    bundle.on_durable = lambda wanted: _as_it_is(bundle, wanted, (IN_MEMORY,))
+    return bundle
+
+
+def _as_it_is(
+    bundle: StorageBundle, wanted: Durability, always: tuple[Durability, ...]
+) -> StorageBundle:
+    if wanted not in always:
+        raise StorageConfigurationError(
+            f"{bundle.url} cannot confirm durability {wanted.text!r}: its writes are always "
+            f"{always[-1].text!r}"
+        )
+    return bundle
 
 
 def sqlite_storage(
@@ -185,7 +202,7 @@ def sqlite_storage(
     flag("audit_chain", audit_chain)
     database = SqliteDatabase(db_path)
     try:
-        return StorageBundle(
+        bundle = StorageBundle(
             agent_registry=SqliteAgentRegistryStorage(database),
             context=SqliteContextStorage(database),
             idempotency=SqliteIdempotencyStorage(database),
@@ -199,6 +216,8 @@ def sqlite_storage(
             url=f"sqlite:///{database.path}",
             on_close=database.close,
         )
+        bundle.on_durable = lambda wanted: _as_it_is(bundle, wanted, (IN_MEMORY, ON_DISK))
+        return bundle
     except BaseException:
         database.close()
         raise
@@ -218,7 +237,24 @@ def redis_storage(url_or_client: object, **options: Unpack[RedisOptions]) -> Sto
         StorageUnavailableError: the server cannot be reached.
         StorageRefusedError: the server refuses: a password, a permission, a database.
     """
+    bundle = _open_redis(url_or_client, options)
+    server = bundle.server
+    if server is not None and server.can_lose:
+        # Once, on opening: what an operator should know before the server fails.
+        level = logging.WARNING if server.keeps_nothing else logging.INFO
+        logger.log(level, "%s: %s", bundle.url or "the server", "; ".join(server.can_lose))
+    return bundle
+
+
+def _open_redis(url_or_client: object, options: RedisOptions) -> StorageBundle:
     store = RedisStore(url_or_client, **options)
+    bundle = _redis_bundle(store)
+    bundle.on_close = store.close
+    return bundle
+
+
+def _redis_bundle(store: RedisStore) -> StorageBundle:
+    """The storages of a store that is open, which stays its opener's to close."""
     return StorageBundle(
         agent_registry=RedisAgentRegistryStorage(store),
         context=RedisContextStorage(store),
@@ -232,7 +268,8 @@ def redis_storage(url_or_client: object, **options: Unpack[RedisOptions]) -> Sto
         decision_ledger=RedisDecisionLedgerStorage(store),
         url=store.url,
         namespace=store.keys.namespace,
-        on_close=store.close,
+        server=store.server,
+        on_durable=lambda durability: _redis_bundle(store.durable(durability)),
     )
 
 
@@ -253,7 +290,8 @@ def embedded_storage(
     """
     server = EmbeddedServer(path)
     try:
-        bundle = redis_storage(server.url, **options)
+        # That it keeps nothing but in its folder is what was asked for.
+        bundle = _open_redis(server.url, options)
     except BaseException:
         server.close()
         raise

@@ -125,15 +125,16 @@ class IdempotencyStorage(Protocol):
         """Return the JSON round trip of the result set under key, or None."""
         ...
 
-    def set(self, key: str, result: dict[str, Any]) -> None:
+    def set(self, key: str, result: Any) -> None:
         """Store a result, replacing an earlier one.
 
         Args:
             key: the idempotency key.
-            result: a dict, stored as :func:`~dir_redis.dumps_json_dict` encodes it.
+            result: a dict, or any other JSON value, which dir-core's IdempotencyGuard hands over
+                as well; stored as :func:`~dir_redis.dumps_json_dict` encodes it.
 
         Raises:
-            TypeError: the result is no dict, or has keys that JSON objects cannot have.
+            TypeError: the result has keys that JSON objects cannot have.
         """
         ...
 

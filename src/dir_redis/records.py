@@ -76,7 +76,7 @@ class EscalationOutcome(StrEnum):
     GRANTED = "GRANTED"
     """A token was spent, and the request waits for a human."""
     REPEATED = "REPEATED"
-    """The flow has a request already, waiting or decided; nothing was changed or spent."""
+    """The flow has a request already, which stays; nothing was changed or spent."""
     BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
     """The agent's budget is spent; nothing was stored."""
 

@@ -127,6 +127,7 @@ MAYBE_DURATION = Argument(
     3600.0, [bad for bad in SECONDS if bad[0] is not None] + [(0, ValueError), (1e300, ValueError)]
 )
 MAYBE_VERSION = Argument(1, [bad for bad in INT if bad[0] is not None] + [(-1, ValueError)])
+FLAG = Argument(False, [(None, TypeError), (0, TypeError), ("yes", TypeError)])
 CURSOR: Bad = [*TEXT, ("x", ValueError), ("-1", ValueError), ("1,", ValueError)]
 EXACT_TEXT = required('{"new": 1}', [*JSON_TEXT, ("", ValueError)])
 
@@ -151,7 +152,7 @@ CALLS: dict[str, dict[str, Argument]] = {
         "contract_json": DOCUMENT,
         "priority": Argument(2, INT),
         "agent_version": MAYBE_WORDS,
-        "keep_suspended": Argument(False, [(None, TypeError), (0, TypeError), ("yes", TypeError)]),
+        "keep_suspended": FLAG,
         "ttl_sec": MAYBE_DURATION,
     },
     "agent_registry.heartbeat": {
@@ -190,7 +191,7 @@ CALLS: dict[str, dict[str, Argument]] = {
     "context.get_session_versioned": {"dfid": ID_("f")},
     "context.get_state_versioned": {"agent_id": ID_("a")},
     "idempotency.get": {"key": ID_("k")},
-    "idempotency.set": {"key": ID_("k"), "result": required({"new": 1}, [*DICT, ([], TypeError)])},
+    "idempotency.set": {"key": ID_("k"), "result": Argument({"new": 1}, DICT[-3:])},
     "decision_audit.record": {
         "dfid": ID_("f"),
         "event": WORDS,
@@ -257,6 +258,7 @@ CALLS: dict[str, dict[str, Argument]] = {
         ),
         "deadline_sec": MAYBE_DURATION,
         "default_decision": MAYBE_WORDS,
+        "replace": FLAG,
     },
     "escalation.claim_next": {
         "reviewer": ID_("r"),
@@ -317,6 +319,7 @@ CALLS: dict[str, dict[str, Argument]] = {
     "decision_audit.commit_archived": {"group": ID_("g"), "cursor": required("", CURSOR)},
     "decision_audit.get_archived": {"group": ID_("g")},
     "decision_audit.forget_group": {"group": ID_("g")},
+    "decision_audit.verify_audit": {"anchor": Argument(None, [*CURSOR, ("", ValueError)])},
     "decision_audit.trim": {
         "older_than_sec": MAYBE_DURATION,
         "max_rows": Argument(10, [bad for bad in INT if bad[0] is not None] + [(-1, ValueError)]),

@@ -16,6 +16,14 @@ MOMENT = datetime(2026, 11, 23, 16, 0, 0, 123456, tzinfo=UTC)
 UUID_1 = UUID("12345678-1234-5678-1234-567812345678")
 
 
+@pytest.mark.parametrize("result", [[1, {"a": None}], "done", 7, 1.5, True])
+def test_any_json_value_is_a_result(idempotency, result):
+    """dir-core's guard hands over whatever the step returned, when the step was run already."""
+    idempotency.set("k", result)
+
+    assert idempotency.get("k") == result
+
+
 def test_an_unknown_key_has_no_result(idempotency):
     assert idempotency.get("k") is None
 

@@ -109,6 +109,19 @@ def test_what_was_swept_stays_decided_though_the_clock_goes_back(
     assert (request["decision"], request["by_default"]) == ("NO", True)
 
 
+def test_what_was_swept_gives_way_for_a_token_though_the_clock_goes_back(
+    store: StorageBundle, raw: Any, tag: str
+) -> None:
+    ask_with_deadline(store, "f")
+    let_deadline_pass(raw, tag, "f")
+    ask(store, "g")  # sweeps
+    raw.hset(f"{tag}requests_terms", "f", f"1 {IN_2100} NO")  # as if the clock was now before
+
+    assert ask(store, "f", replace=True) is EscalationOutcome.GRANTED
+    assert ask(store, "f", replace=True) is EscalationOutcome.REPEATED
+    assert not raw.exists(f"{tag}requests_terms", f"{tag}requests_deadlines", f"{tag}request:f")
+
+
 @pytest.mark.parametrize(
     "tell",
     [
@@ -332,6 +345,7 @@ def test_a_spoilt_decision_is_a_corrupt_record_that_names_the_key(
         ("requests_pending", lambda b: b.escalation.claim_next("maria", 60)),
         ("requests_pending", lambda b: b.escalation.resolve("f", "YES")),
         ("requests_pending", lambda b: b.escalation.get_request("f")),
+        ("requests_pending", lambda b: ask(b, "f", replace=True)),
     ],
 )
 def test_half_a_request_is_a_corrupt_record_and_nothing_is_written(

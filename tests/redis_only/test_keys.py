@@ -59,6 +59,10 @@ def test_every_key_is_pinned() -> None:
     assert keys.request("f") == "{dir:0}:request:f"
     assert keys.decided("f") == "{dir:0}:decided:f"
     assert Keys.operation("{dir:0}:audit", "s") == "{dir:0}:op:s"
+    assert keys.pattern("session") == "{dir:*}:session:*"
+    assert Keys.identifier_in("{dir:0}:session:}:session:f", "session") == "}:session:f"
+    assert Keys.identifier_in("{dir:0}:session:f", "state") == ""
+    assert Keys.tag_in("{dir:0}:session:}f") == "{dir:0}:"
 
 
 def test_the_partition_of_an_id_is_pinned() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +19,7 @@ from dir_redis import (
     LeaseLostError,
     SessionSupersededError,
     StorageBundle,
+    StorageError,
     StorageUnavailableError,
     VersionConflictError,
     open_storage,
@@ -69,6 +72,7 @@ WRITES: dict[str, Callable[[StorageBundle], Any]] = {
     "mark_dirty": lambda b: b.saga.mark_dirty("f", "s", "{}"),
     "clear_dirty": lambda b: b.saga.clear_dirty("f"),
     "claim_dirty": lambda b: b.saga.claim_dirty("me", 60),
+    "claim_dirty of a flow": lambda b: b.saga.claim_dirty("me", 60, "f"),
     "renew_dirty": lambda b: unless(LeaseLostError, lambda: b.saga.renew_dirty("f", 1, 60)),
     "release_dirty": lambda b: unless(LeaseLostError, lambda: b.saga.release_dirty("f", 1)),
     "clear_dirty of an epoch": lambda b: unless(
@@ -91,6 +95,14 @@ WRITES: dict[str, Callable[[StorageBundle], Any]] = {
     "resolve_request": lambda b: b.escalation.resolve_request("f", "now", "YES", None),
     "escalate": lambda b: b.escalation.escalate(
         "e", "a", "", "", "", "", limit=5, window_sec=60, deadline_sec=60, default_decision="NO"
+    ),
+    "escalate anew": lambda b: b.escalation.escalate(
+        *("e", "a", "new", "", "", ""),
+        limit=5,
+        window_sec=60,
+        deadline_sec=60,
+        default_decision="NO",
+        replace=True,
     ),
     "claim_next": lambda b: b.escalation.claim_next("maria", 60),
     "resolve": lambda b: b.escalation.resolve("f", "YES", by="maria"),
@@ -268,7 +280,7 @@ def test_a_late_repeat_cannot_undo_what_others_wrote_in_between(
     behind_proxy.intent_retry.set_count("f", 0)  # loads the script
     proxy.lose_replies(1, to=b"EVALSHA")
 
-    driver._send(Call("command_once", (key,), ("SET", 1)))  # A
+    driver._send(Call("command_once", (key,), ("SET", 1)), None, [])  # A
 
     assert interfered
     assert behind_proxy.intent_retry.get_count("f") == 2
@@ -305,6 +317,93 @@ def test_a_write_whose_replies_all_get_lost_says_that_its_outcome_is_unknown(
             WRITES[name](bundle)
 
     assert caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize("lost", ["replies", "requests"])
+@pytest.mark.parametrize("name", WRITES)
+def test_repeating_a_write_of_unknown_outcome_applies_it_once(
+    proxy: FaultProxy, namespace: str, name: str, lost: str
+) -> None:
+    with (
+        open_storage(proxy.url, namespace=namespace, timeout_sec=0.1) as bundle,
+        connect(proxy.url, attempt_timeout_sec=2).client as counter,
+    ):
+        WRITES[name](bundle)
+        before = applied(counter, namespace)
+        lose = proxy.lose_replies if lost == "replies" else proxy.lose_requests
+        lose(10_000, to=b"EVAL")
+        with pytest.raises(StorageUnavailableError) as caught:
+            WRITES[name](bundle)
+        again = caught.value
+        with pytest.raises(StorageUnavailableError) as caught:
+            again.repeat()
+        lose(0, to=b"EVAL")
+
+        with contextlib.suppress(LeaseLostError, SessionSupersededError, VersionConflictError):
+            caught.value.repeat()
+
+        assert applied(counter, namespace) == before + 1
+
+
+def test_a_repeated_operation_returns_what_it_would_have(proxy: FaultProxy, namespace: str) -> None:
+    with open_storage(proxy.url, namespace=namespace, timeout_sec=0.1) as bundle:
+        assert bundle.intent_retry.increment("f") == (1, False)
+        proxy.lose_replies(10_000, to=b"EVAL")
+        with pytest.raises(StorageUnavailableError) as caught:
+            bundle.intent_retry.increment("f", 2)
+        proxy.lose_replies(0, to=b"")
+
+        assert caught.value.repeat() == (2, True)
+        with pytest.raises(StorageError, match="cannot be repeated, only called anew"):
+            caught.value.repeat()
+        assert bundle.intent_retry.increment("f", 2) == (3, True)
+
+
+def test_an_operation_of_several_steps_goes_on_where_it_was_cut_off(
+    proxy: FaultProxy, namespace: str
+) -> None:
+    with open_storage(proxy.url, namespace=namespace, partitions=5, timeout_sec=0.1) as bundle:
+        rows = [{"dfid": f"f{n}", "event": "E"} for n in range(20)]
+        bundle.decision_audit.record_many(rows)
+        sent = itertools.count()
+        execute = bundle.decision_audit._driver._execute_command
+
+        def cut_the_third(*command: Any) -> Any:
+            if next(sent) == 2:
+                proxy.lose_replies(10_000, to=b"EVAL")
+            return execute(*command)
+
+        bundle.decision_audit._driver._execute_command = cut_the_third
+        with pytest.raises(StorageUnavailableError) as caught:
+            bundle.decision_audit.record_many(rows)
+        proxy.lose_replies(0, to=b"")
+        caught.value.repeat()
+
+        assert len(bundle.decision_audit.all_events_chronological()) == 40
+        for n in range(20):
+            assert len(bundle.decision_audit.events_for_dfid(f"f{n}")) == 2
+
+
+def test_an_error_of_another_process_cannot_be_repeated() -> None:
+    error = pickle.loads(pickle.dumps(StorageUnavailableError("gone", outcome_unknown=True)))
+
+    assert (str(error), error.outcome_unknown) == ("gone", True)
+    with pytest.raises(StorageError, match="cannot be repeated"):
+        error.repeat()
+
+
+def test_what_the_server_has_forgotten_is_not_repeated(
+    proxy: FaultProxy, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_storage(proxy.url, namespace=namespace, timeout_sec=0.1) as bundle:
+        proxy.lose_replies(10_000, to=b"EVAL")
+        with pytest.raises(StorageUnavailableError) as caught:
+            bundle.intent_retry.increment("f")
+        proxy.lose_replies(0, to=b"")
+        monkeypatch.setattr("dir_redis.redis.driver._RECOGNISED_SEC", 0.0)
+
+        with pytest.raises(StorageError, match="too late to repeat"):
+            caught.value.repeat()
 
 
 def test_a_read_whose_replies_all_get_lost_is_of_no_unknown_outcome(

@@ -73,7 +73,7 @@ def test_a_file_of_dir_core_0_2_or_later_is_refused_by_name(path, raw):
     raw("CREATE TABLE decision_flows (dfid TEXT PRIMARY KEY, root_dfid TEXT NOT NULL)")
     raw("CREATE TABLE flow_context (dfid TEXT PRIMARY KEY REFERENCES decision_flows (dfid))")
     raw("CREATE TABLE idempotency_cache (idempotency_key TEXT PRIMARY KEY, result JSON)")
-    with pytest.raises(StorageConfigurationError, match="moved over") as refused:
+    with pytest.raises(StorageConfigurationError, match="copy_store") as refused:
         sqlite_storage(path)
     assert str(path) in str(refused.value)
     assert "dir-core 0.2 or later" in str(refused.value)

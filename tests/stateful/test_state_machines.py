@@ -535,6 +535,9 @@ class SagaMachine(TwinMachine):
         def claims(storage):
             return iter(lambda: storage.claim_dirty("me", lease_sec), None)
 
+        self.compare_claims(claims, at_most)
+
+    def compare_claims(self, claims, at_most=None):
         ours, memorys = (
             list(itertools.islice(claims(storage), at_most))
             for storage in (self.subject, self.twin)
@@ -554,6 +557,14 @@ class SagaMachine(TwinMachine):
     @rule()
     def claim_each(self):
         self.claim_all(LONG)
+
+    @rule(dfid=st.sampled_from(IDS), lease_sec=st.sampled_from([LONG, SHORT]))
+    def claim_by_name(self, dfid, lease_sec):
+        self.compare_claims(
+            lambda storage: iter(lambda: storage.claim_dirty("me", lease_sec, dfid), None), 1
+        )
+        if lease_sec == SHORT:
+            time.sleep(3 * SHORT)
 
     @precondition(lambda self: self.in_order)
     @rule()
@@ -890,11 +901,13 @@ class EscalationMachine(TwinMachine):
     @rule(
         dfid=st.sampled_from(IDS),
         agent_id=st.sampled_from(IDS[:2]),
-        deadline=st.sampled_from([{}, {"deadline_sec": 3600, "default_decision": "NO"}]),
+        reason=st.sampled_from(["unsure", "unsure", "sure"]),
+        more=st.sampled_from([{}, {"deadline_sec": 3600, "default_decision": "NO"}]),
+        replace=st.sampled_from([{}, {"replace": True}, {"replace": False}, {"replace": 1}]),
     )
-    def escalate(self, dfid, agent_id, deadline):
-        asked = (dfid, agent_id, "unsure", '{"risk": 1}', '{"buy": 1}', "LOW")
-        self.both("escalate", *asked, limit=3, window_sec=3600, **deadline)
+    def escalate(self, dfid, agent_id, reason, more, replace):
+        asked = (dfid, agent_id, reason, '{"risk": 1}', '{"buy": 1}', "LOW")
+        self.both("escalate", *asked, limit=3, window_sec=3600, **more, **replace)
 
     @rule(dfid=st.sampled_from(IDS), default=st.sampled_from(["NO", "", " é\0\n😀"]))
     def escalate_until_the_deadline_has_passed(self, dfid, default):

@@ -45,6 +45,10 @@ class _Request:
     decision_reason: str | None = None
     by_default: bool = False
 
+    @property
+    def content(self) -> tuple[str, ...]:
+        return (self.agent_id, self.reason, self.context_json, self.proposal_json, self.impact)
+
 
 class MemoryEscalationStorage(MemoryStorage, EscalationQueueStorage):
     """Escalations of one process (DIR §9)."""
@@ -80,11 +84,9 @@ class MemoryEscalationStorage(MemoryStorage, EscalationQueueStorage):
         impact: str,
     ) -> None:
         with self._lock:
-            self._pending.pop(dfid, None)
-            self._resolved.pop(dfid, None)
-            self._pending[dfid] = _Request(
-                agent_id, reason, context_json, proposal_json, impact, self._clock.now()
-            )
+            now = self._clock.now()
+            request = _Request(agent_id, reason, context_json, proposal_json, impact, now)
+            self._put(dfid, request)
 
     @checked
     def resolve_request(
@@ -113,6 +115,7 @@ class MemoryEscalationStorage(MemoryStorage, EscalationQueueStorage):
         window_sec: float,
         deadline_sec: float | None = None,
         default_decision: str | None = None,
+        replace: bool = False,
     ) -> Escalation:
         check_terms(window_sec, deadline_sec, default_decision)
         window_us = microseconds(window_sec)
@@ -120,7 +123,13 @@ class MemoryEscalationStorage(MemoryStorage, EscalationQueueStorage):
             now = self._meet_deadlines()
             tokens = self._tokens.get(agent_id, [])
             spent = len(tokens) - bisect_right(tokens, now - window_us)
-            if dfid in self._pending or dfid in self._resolved:
+            request = _Request(agent_id, reason, context_json, proposal_json, impact, now)
+            waiting = self._pending.get(dfid)
+            if replace:
+                stays = waiting is not None and waiting.content == request.content
+            else:
+                stays = waiting is not None or dfid in self._resolved
+            if stays:
                 outcome = EscalationOutcome.REPEATED
             elif spent >= limit:
                 outcome = EscalationOutcome.BUDGET_EXHAUSTED
@@ -130,12 +139,11 @@ class MemoryEscalationStorage(MemoryStorage, EscalationQueueStorage):
                 del tokens[: min(bisect_right(tokens, now - MAX_WINDOW_US), FORGOTTEN_AT_ONCE)]
                 tokens.append(now)
                 spent += 1
-                request = _Request(agent_id, reason, context_json, proposal_json, impact, now)
                 if deadline_sec is not None:
                     request.deadline_us = now + microseconds(deadline_sec)
                     request.default_decision = default_decision
                     heapq.heappush(self._deadlines, (request.deadline_us, dfid))
-                self._pending[dfid] = request
+                self._put(dfid, request)
             if spent < limit:
                 wait_us = 0
             elif limit == 0:
@@ -193,6 +201,12 @@ class MemoryEscalationStorage(MemoryStorage, EscalationQueueStorage):
                 if request.deadline_us is not None:
                     left = min(left, (request.deadline_us - now) / 1_000_000)
                 self._store.changed.wait(min(left, threading.TIMEOUT_MAX))
+
+    def _put(self, dfid: str, request: _Request) -> None:
+        """Let a request wait, behind all others and in the place of the flow's earlier one."""
+        self._pending.pop(dfid, None)
+        self._resolved.pop(dfid, None)
+        self._pending[dfid] = request
 
     def _decide(
         self,

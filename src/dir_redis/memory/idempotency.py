@@ -13,7 +13,7 @@ from dir_redis.arguments import checked
 from dir_redis.claims import KeyRecord, held_claim
 from dir_redis.clock import as_datetime
 from dir_redis.fleet_protocols import RunOnceStorage
-from dir_redis.json_codec import encode_object, encode_value
+from dir_redis.json_codec import encode_value
 from dir_redis.memory.storage import MemoryStorage, MemoryStore
 from dir_redis.run_once import Claim, ClaimState
 
@@ -37,8 +37,8 @@ class MemoryIdempotencyStorage(MemoryStorage, RunOnceStorage):
         return None if encoded is None else json.loads(encoded)
 
     @checked
-    def set(self, key: str, result: dict[str, Any]) -> None:
-        encoded = encode_object("result", result)
+    def set(self, key: str, result: Any) -> None:
+        encoded = encode_value("result", result)
         with self._lock:
             now = self._clock.now()
             record = self._find(key, now)

@@ -58,22 +58,24 @@ class MemorySagaStorage(MemoryStorage, SagaClaimStorage):
             }
 
     @checked
-    def claim_dirty(self, owner: str, lease_sec: float) -> DirtyClaim | None:
+    def claim_dirty(
+        self, owner: str, lease_sec: float, dfid: str | None = None
+    ) -> DirtyClaim | None:
         with self._lock:
             now = self._clock.now()
             waiting = [
-                (dfid, mark)
-                for dfid, mark in self._marks.items()
-                if mark.owner is None or mark.due_us <= now
+                (marked, mark)
+                for marked, mark in self._marks.items()
+                if (mark.owner is None or mark.due_us <= now) and dfid in (None, marked)
             ]
             if not waiting:
                 return None
-            dfid, mark = min(waiting, key=lambda flow: flow[1].due_us)
+            claimed, mark = min(waiting, key=lambda flow: flow[1].due_us)
             mark.epoch = self._last_epoch = max(self._last_epoch + 1, now)
             mark.owner = owner
             mark.due_us = now + round(lease_sec * 1_000_000)
             return DirtyClaim(
-                dfid,
+                claimed,
                 mark.epoch,
                 mark.failed_step,
                 json.loads(mark.partial_state_json),

@@ -6,6 +6,7 @@ cluster, do not back off; :mod:`dir_redis.redis.retries` tries again instead.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable
@@ -29,6 +30,8 @@ DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
 # A waiter says this often that it is alive, and looks whether a wake-up of its got lost.
 LONGEST_WAIT_SEC = 1.0
+# An append-only file under appendfsync everysec is on the disk after little more than a second.
+LONGEST_CONFIRMATION_SEC = 1.5
 # redis-py's pools have some such limit where nobody asked for one.
 _UNLIMITED = 2**31
 
@@ -70,12 +73,20 @@ class Connection:
     @property
     def longest_wait_sec(self) -> float:
         """How long one blocking command may wait: well within the client's own socket timeout."""
+        return self._within_timeout(LONGEST_WAIT_SEC)
+
+    @property
+    def longest_confirmation_sec(self) -> float:
+        """How long WAIT may wait: well within the client's own socket timeout."""
+        return self._within_timeout(LONGEST_CONFIRMATION_SEC)
+
+    def _within_timeout(self, seconds: float) -> float:
         if isinstance(self.client, RedisCluster):
             settings = self.client.nodes_manager.connection_kwargs
         else:
             settings = self.client.connection_pool.connection_kwargs
         timeout = settings.get("socket_timeout")
-        return LONGEST_WAIT_SEC if timeout is None else min(LONGEST_WAIT_SEC, timeout / 2)
+        return seconds if timeout is None else min(seconds, timeout * 0.75)
 
     @property
     def most_connections(self) -> int | None:
@@ -89,10 +100,83 @@ class Connection:
             limit = self.client.connection_pool.max_connections
         return limit if limit is not None and limit < _UNLIMITED else None
 
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the client is one of a cluster."""
+        return isinstance(self.client, RedisCluster)
+
+    def info(self) -> list[dict[str, Any]]:
+        """INFO of the server, or of each primary of a cluster."""
+        client = self.client
+        if isinstance(client, RedisCluster):
+            return [client.info(target_nodes=node) for node in client.get_primaries()]
+        return [client.info()]
+
+    def config(self, name: str) -> str | None:
+        """One setting of the server, of a cluster one primary's; None if it has no such setting."""
+        client = self.client
+        if isinstance(client, RedisCluster):
+            client = client.get_redis_connection(client.get_primaries()[0])
+        value: str | None = client.config_get(name).get(name)
+        return value
+
+    def execute_confirmed(
+        self, command: tuple[Any, ...], key: str, confirm: tuple[Any, ...]
+    ) -> tuple[Any, Any]:
+        """Send a write, and behind it on the same connection what waits for its confirmation.
+
+        On another connection WAIT would speak of that one's writes.
+
+        Args:
+            command: the write.
+            key: one of its keys, by which a cluster's node is found.
+            confirm: WAIT or WAITAOF.
+
+        Returns:
+            Both replies; the second may be the error that was met in its place.
+        """
+        if isinstance(self.client, RedisCluster):
+            return self._execute_on_node(self.client, command, key, confirm)
+        return _pipelined(self.client, command, confirm, asking=False)
+
+    @staticmethod
+    def _execute_on_node(
+        cluster: RedisCluster, command: tuple[Any, ...], key: str, confirm: tuple[Any, ...]
+    ) -> tuple[Any, Any]:
+        node = cluster.get_node_from_key(key)
+        if node is None:
+            raise redis.exceptions.SlotNotCoveredError(f"no node has the slot of {key!r}")
+        try:
+            return _pipelined(cluster.get_redis_connection(node), command, confirm, asking=False)
+        except redis.exceptions.AskError as ask:
+            target = cluster.get_node(host=ask.host, port=ask.port)
+            if target is None:
+                raise
+            return _pipelined(cluster.get_redis_connection(target), command, confirm, asking=True)
+        except (redis.exceptions.MovedError, redis.ConnectionError, redis.TimeoutError):
+            # The next attempt asks whoever has the slot by then.
+            with contextlib.suppress(redis.RedisError, redis.exceptions.RedisClusterException):
+                cluster.nodes_manager.initialize()
+            raise
+
     def disconnect_idle(self) -> None:
         """Have the next commands connect anew, unless the client is a ready one or a cluster's."""
         if self.url is not None and not isinstance(self.client, RedisCluster):
             self.client.connection_pool.disconnect(inuse_connections=False)
+
+
+def _pipelined(
+    client: redis.Redis, command: tuple[Any, ...], confirm: tuple[Any, ...], *, asking: bool
+) -> tuple[Any, Any]:
+    with client.pipeline(transaction=False) as pipeline:
+        if asking:
+            pipeline.execute_command("ASKING")
+        pipeline.execute_command(*command)
+        pipeline.execute_command(*confirm)
+        reply, confirmed = pipeline.execute(raise_on_error=False)[-2:]
+    if isinstance(reply, Exception):
+        raise reply
+    return reply, confirmed
 
 
 def connect(url_or_client: object, *, attempt_timeout_sec: float) -> Connection:

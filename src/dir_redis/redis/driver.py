@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import logging
 import os
 import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 from redis.exceptions import NoScriptError
 
-from dir_redis.errors import CorruptRecordError, StorageError, StorageRefusedError
+from dir_redis.durability import IN_MEMORY, Durability
+from dir_redis.errors import (
+    CorruptRecordError,
+    StorageError,
+    StorageRefusedError,
+    StorageUnavailableError,
+    UnconfirmedWriteError,
+)
 from dir_redis.redis.connection import Connection
 from dir_redis.redis.faults import DRIVER_ERRORS, wait_error
 from dir_redis.redis.keys import Keys
@@ -31,10 +41,13 @@ from dir_redis.redis.steps import (
     WaitForItem,
 )
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 # Longer than any operation may go on being retried, so that a repeat is always recognised.
 SESSION_KEPT_MS = 600_000
+_RECOGNISED_SEC = 540.0
 MAX_TIMEOUT_SEC = 300.0
 # Where no blocking command can be had, a waiter looks again this often.
 _POLL_SEC = 0.05
@@ -48,6 +61,33 @@ class _Session:
     def __init__(self) -> None:
         self.name = secrets.token_urlsafe(12)
         self.numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """Under which number a write was sent, and when first, by the monotonic clock."""
+
+    session: _Session
+    number: int
+    at: float
+
+
+@dataclass(slots=True)
+class _CutOff:
+    """Where an operation was cut off: what it asked for, and which replies it has of that."""
+
+    error: StorageUnavailableError
+    request: Request | list[Request]
+    sent: _Sent
+    replies: list[Any] = field(default_factory=list)
+
+
+class _UnansweredError(Exception):
+    """A write was sent, and nobody knows whether it was applied."""
+
+    def __init__(self, cut_off: _CutOff) -> None:
+        super().__init__(cut_off)
+        self.cut_off = cut_off
 
 
 class _Sessions:
@@ -95,15 +135,22 @@ class RedisDriver:
         self._connection = connection
         self._execute_command: Callable[..., Any] = connection.client.execute_command
         self._timeout_sec = timeout_sec
+        self._durability = IN_MEMORY
         self._sessions = _Sessions()
         # Waits leave a quarter of a limited pool, and at least one, to whoever is to wake them.
         most = connection.most_connections
         self._waits = None if most is None else threading.Semaphore(most * 3 // 4)
-        self._closed = False
+        self._closed = threading.Event()
 
     def close(self) -> None:
         """Send nothing any more; further calls do nothing."""
-        self._closed = True
+        self._closed.set()
+
+    def with_durability(self, durability: Durability) -> RedisDriver:
+        """Return a driver that has writes confirmed so, and shares all else with this one."""
+        other = copy.copy(self)
+        other._durability = durability
+        return other
 
     def run(self, steps: Steps[T]) -> T:
         """Send what the steps yield, give them the replies, and return their result.
@@ -111,13 +158,29 @@ class RedisDriver:
         Raises:
             StorageError: whatever went wrong, in terms of the store.
         """
-        request: Request | list[Request] = []
+        return self._run(steps, None)
+
+    def _run(self, steps: Steps[T], cut_off: _CutOff | None) -> T:
+        confirmed: list[int] = []
+        result = self._run_to_end(steps, cut_off, confirmed)
+        if confirmed:
+            raise UnconfirmedWriteError(self._durability.text, min(confirmed), result)
+        return result
+
+    def _run_to_end(self, steps: Steps[T], cut_off: _CutOff | None, confirmed: list[int]) -> T:
+        request: Request | list[Request] = [] if cut_off is None else cut_off.request
         try:
-            request = next(steps)
+            if cut_off is None:
+                request = next(steps)
             while True:
                 try:
-                    reply = self._reply_to(request)
+                    reply = self._reply_to(request, cut_off, confirmed)
+                    cut_off = None
+                except _UnansweredError as unanswered:
+                    # The steps stay where they are, so that the operation can go on from there.
+                    raise self._repeatable(steps, unanswered.cut_off) from unanswered.__cause__
                 except BaseException as error:
+                    cut_off = None
                     request = steps.throw(error)
                 else:
                     request = steps.send(reply)
@@ -131,12 +194,45 @@ class RedisDriver:
                 " or ".join(sorted(keys)), f"it should hold UTF-8 ({error})"
             ) from error
 
-    def _reply_to(self, request: Request | list[Request]) -> Any:
-        if isinstance(request, list):
-            return [self._send(one) for one in request]
-        return self._send(request)
+    def _reply_to(
+        self, request: Request | list[Request], cut_off: _CutOff | None, confirmed: list[int]
+    ) -> Any:
+        if not isinstance(request, list):
+            return self._send(request, None if cut_off is None else cut_off.sent, confirmed)
+        replies = [] if cut_off is None else cut_off.replies
+        for one in request[len(replies) :]:
+            sent, cut_off = None if cut_off is None else cut_off.sent, None
+            try:
+                replies.append(self._send(one, sent, confirmed))
+            except _UnansweredError as unanswered:
+                unanswered.cut_off.replies = replies
+                unanswered.cut_off.request = request
+                raise
+        return replies
 
-    def _send(self, request: Request) -> Any:
+    def _repeatable(self, steps: Steps[Any], cut_off: _CutOff) -> StorageUnavailableError:
+        """The error of a write whose outcome is unknown, with the way to go on."""
+        error = cut_off.error
+
+        def go_on() -> Any:
+            error._go_on = None  # the steps can only be gone on with once
+            if time.monotonic() - cut_off.sent.at > _RECOGNISED_SEC:
+                raise StorageError(
+                    f"it is too late to repeat this: the store has forgotten its number ({error})"
+                )
+            return self._run(steps, cut_off)
+
+        error._go_on = go_on
+        return error
+
+    def _send(self, request: Request, sent: _Sent | None, confirmed: list[int]) -> Any:
+        """Send one request.
+
+        Args:
+            request: the request.
+            sent: under which number it was sent before, if it was.
+            confirmed: gets how many had the write in time, if those are too few.
+        """
         if isinstance(request, WaitForItem | WaitForEntries):
             return self._wait(request)
         if isinstance(request, Command):
@@ -152,17 +248,28 @@ class RedisDriver:
                 called.name,
                 request.keys,
             )
-        session = self._sessions.borrow()
-        keys = (*request.keys, Keys.operation(request.keys[0], session.name))
-        number = next(session.numbers)
-        reply = self._attempt(
-            ("EVALSHA", called.sha, len(keys), *keys, *request.arguments, number, SESSION_KEPT_MS),
-            called.name,
-            keys,
-            write=True,
-        )
+        if sent is None:
+            session = self._sessions.borrow()
+            sent = _Sent(session, next(session.numbers), time.monotonic())
+        keys = (*request.keys, Keys.operation(request.keys[0], sent.session.name))
+        arguments = (*request.arguments, sent.number, SESSION_KEPT_MS)
+        try:
+            reply = self._attempt(
+                ("EVALSHA", called.sha, len(keys), *keys, *arguments),
+                called.name,
+                keys,
+                write=True,
+            )
+        except StorageUnavailableError as error:
+            if error.outcome_unknown:
+                raise _UnansweredError(_CutOff(error, request, sent)) from error.__cause__
+            raise
         # Not after an error: a request that got lost may still arrive and must find its number.
-        self._sessions.give_back(session)
+        self._sessions.give_back(sent.session)
+        if self._durability is not IN_MEMORY:
+            reply, count = reply
+            if count < max(self._durability.replicas, int(self._durability.disk)):
+                confirmed.append(count)
         return reply
 
     def _wait(self, request: Wait) -> Any:
@@ -200,19 +307,22 @@ class RedisDriver:
         *,
         write: bool = False,
     ) -> Any:
-        if self._closed:
+        if self._closed.is_set():
             raise StorageError(f"the store at {self._connection.where} was closed")
         deadline = time.monotonic() + self._timeout_sec
         failed: Exception | None = None
+        execute = self._execute_command
+        if write and self._durability is not IN_MEMORY:
+            execute = self._execute_confirmed
         try:
-            return self._execute_command(*command)
+            return execute(*command)
         except NoScriptError:
             command = _with_source(command, operation)
         except DRIVER_ERRORS as error:
             failed = error
         try:
             return until_answered(
-                partial(self._execute, command, operation),
+                partial(_execute, execute, command, operation),
                 operation=operation,
                 keys=keys,
                 where=self._connection.where,
@@ -228,11 +338,26 @@ class RedisDriver:
                 self._connection.disconnect_idle()
             raise
 
-    def _execute(self, command: tuple[Argument, ...], operation: str) -> Any:
-        try:
-            return self._execute_command(*command)
-        except NoScriptError:
-            return self._execute_command(*_with_source(command, operation))
+    def _execute_confirmed(self, *command: Argument) -> tuple[Any, int]:
+        """Send a write; return its reply, and how many replicas or disks have it by now."""
+        wait_ms = round(self._connection.longest_confirmation_sec * 1000)
+        confirm: tuple[Argument, ...] = (
+            ("WAITAOF", 1, 0, wait_ms)
+            if self._durability.disk
+            else ("WAIT", self._durability.replicas, wait_ms)
+        )
+        reply, confirmed = self._connection.execute_confirmed(command, str(command[3]), confirm)
+        if isinstance(confirmed, Exception):
+            logger.warning("%s did not confirm a write: %s", self._connection.where, confirmed)
+            return reply, 0
+        return reply, int(confirmed[0] if self._durability.disk else confirmed)
+
+
+def _execute(execute: Callable[..., T], command: tuple[Argument, ...], operation: str) -> T:
+    try:
+        return execute(*command)
+    except NoScriptError:
+        return execute(*_with_source(command, operation))
 
 
 def _with_source(command: tuple[Argument, ...], operation: str) -> tuple[Argument, ...]:

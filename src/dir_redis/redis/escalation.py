@@ -103,6 +103,7 @@ class RedisEscalationStorage(RedisStorage, EscalationQueueStorage):
         window_sec: float,
         deadline_sec: float | None = None,
         default_decision: str | None = None,
+        replace: bool = False,
     ) -> Steps[Escalation]:
         check_terms(window_sec, deadline_sec, default_decision)
         reply = yield Call(
@@ -117,6 +118,7 @@ class RedisEscalationStorage(RedisStorage, EscalationQueueStorage):
                 MAX_WINDOW_US,
                 "" if deadline_sec is None else microseconds(deadline_sec),
                 default_decision or "",
+                int(replace),
             ),
         )
         outcome, spent, wait_us = as_text(reply).split()

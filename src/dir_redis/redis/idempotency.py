@@ -16,7 +16,7 @@ from dir_redis.claims import ENDED_KEPT_SEC, claim_lost, held_claim
 from dir_redis.clock import as_datetime
 from dir_redis.errors import FingerprintMismatchError
 from dir_redis.fleet_protocols import RunOnceStorage
-from dir_redis.json_codec import encode_object, encode_value
+from dir_redis.json_codec import encode_value
 from dir_redis.redis.replies import as_json, as_text
 from dir_redis.redis.steps import Call, Command, Steps, WaitForEntries, operation
 from dir_redis.redis.storage import RedisStorage
@@ -37,8 +37,8 @@ class RedisIdempotencyStorage(RedisStorage, RunOnceStorage):
         return None if reply is None else as_json(stored_at, reply)
 
     @operation
-    def set(self, key: str, result: dict[str, Any]) -> Steps[None]:
-        encoded = encode_object("result", result)
+    def set(self, key: str, result: Any) -> Steps[None]:
+        encoded = encode_value("result", result)
         yield Call("idempotency_set", self._keys_of(key), (encoded, ENDED_KEPT_MS, WOKEN_MS))
 
     @operation

@@ -125,6 +125,9 @@ class Keys:
     def sagas_claims(self, dfid: str) -> str:
         return f"{self.tag_of(dfid)}sagas_claims"
 
+    def sagas_counter(self, dfid: str) -> str:
+        return f"{self.tag_of(dfid)}sagas_counter"
+
     # Reservations: one slot for all, since a batch spans resources
 
     def locks(self) -> tuple[str, ...]:

@@ -81,3 +81,17 @@ def until_answered(
         failed = None
         time.sleep(pause)
     raise AssertionError("the count never ends")
+
+
+def patiently(send: Callable[[], T], where: str, timeout_sec: float) -> T:
+    """Do what opening takes as often as it needs, as the driver does later."""
+    return until_answered(
+        send,
+        operation="on opening",
+        keys=(),
+        where=where,
+        deadline=time.monotonic() + timeout_sec,
+        fails_over=True,
+        single_attempt=True,
+        write=False,
+    )

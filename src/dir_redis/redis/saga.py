@@ -60,22 +60,14 @@ class RedisSagaStorage(RedisStorage, SagaClaimStorage):
         return self._old_mark(dfid, failed_step, partial_state)
 
     @operation
-    def claim_dirty(self, owner: str, lease_sec: float) -> Steps[DirtyClaim | None]:
-        keys = self._keys
+    def claim_dirty(
+        self, owner: str, lease_sec: float, dfid: str | None = None
+    ) -> Steps[DirtyClaim | None]:
+        queues = self._queues() if dfid is None else [self._queue_of(dfid)]
         first = next(self._turns)
-        queues = list(
-            zip(
-                keys.in_each_partition("sagas_due"),
-                keys.in_each_partition("sagas_claimed"),
-                keys.in_each_partition("sagas_marks"),
-                keys.in_each_partition("sagas_claims"),
-                keys.in_each_partition("sagas_counter"),
-                strict=True,
-            )
-        )
         for turn in range(len(queues)):
             queue = queues[(first + turn) % len(queues)]
-            call = Call("saga_claim", queue, (owner, round(lease_sec * 1_000_000)))
+            call = Call("saga_claim", queue, (owner, round(lease_sec * 1_000_000), dfid or ""))
             answer = as_text((yield call))
             while answer == "MORE":
                 answer = as_text((yield call))
@@ -153,6 +145,21 @@ class RedisSagaStorage(RedisStorage, SagaClaimStorage):
         if failed_step is None:
             raise CorruptRecordError(key, "it has no failed step")
         return {"failed_step": as_text(failed_step), "partial_state": as_json(key, partial_state)}
+
+    def _queues(self) -> list[tuple[str, ...]]:
+        """What a claim takes, of each partition."""
+        kinds = ("sagas_due", "sagas_claimed", "sagas_marks", "sagas_claims", "sagas_counter")
+        return list(zip(*map(self._keys.in_each_partition, kinds), strict=True))
+
+    def _queue_of(self, dfid: str) -> tuple[str, ...]:
+        keys = self._keys
+        return (
+            keys.sagas_due(dfid),
+            keys.sagas_claimed(dfid),
+            keys.sagas_marks(dfid),
+            keys.sagas_claims(dfid),
+            keys.sagas_counter(dfid),
+        )
 
     def _keys_of(self, dfid: str) -> tuple[str, ...]:
         keys = self._keys

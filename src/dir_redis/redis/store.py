@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any, TypedDict, TypeVar, Unpack
-
-from redis.cluster import RedisCluster
+import copy
+from collections.abc import Iterable
+from typing import TypedDict, Unpack
 
 from dir_redis.amounts import DEFAULT_PLACES, AmountScale
 from dir_redis.arguments import flag, integer, seconds
+from dir_redis.durability import IN_MEMORY, Durability, parse_durability
 from dir_redis.errors import (
     CorruptRecordError,
     NamespaceMismatchError,
-    StorageConfigurationError,
-    StorageRefusedError,
 )
-from dir_redis.redis.connection import Connection, connect, mask_secrets
+from dir_redis.redis.connection import connect, mask_secrets
 from dir_redis.redis.driver import MAX_TIMEOUT_SEC, RedisDriver
 from dir_redis.redis.keys import MAX_PARTITIONS, Keys, check_namespace, opening_keys
 from dir_redis.redis.replies import as_text
-from dir_redis.redis.retries import until_answered
+from dir_redis.redis.retries import patiently
+from dir_redis.redis.server_report import ServerReport, confirms_by_itself, look_at_server
 from dir_redis.redis.steps import Call, Steps
 
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
 SCHEMA_VERSION = 2
-MIN_SERVER = (6, 2)
 
 
 class RedisOptions(TypedDict, total=False):
@@ -49,6 +40,11 @@ class RedisOptions(TypedDict, total=False):
             client keeps its own.
         check_policy: whether to refuse a server whose maxmemory-policy evicts keys; True by
             default.
+        durability: how far a write has to have got before its call returns: ``"memory"`` (the
+            server's, the default), ``"disk"`` (the server's append-only file, on the disk) or
+            ``"replicas=<n>"`` (that many replicas). What cannot be confirmed in time is an
+            :class:`~dir_redis.UnconfirmedWriteError`. ``bundle.durable(...)`` asks otherwise for
+            single calls.
         audit_chain: whether audit rows written through this store are chained by hash, for
             ``verify_audit``; False by default. Not fixed by the namespace: give it on every host.
     """
@@ -59,6 +55,7 @@ class RedisOptions(TypedDict, total=False):
     timeout_sec: float
     attempt_timeout_sec: float
     check_policy: bool
+    durability: str
     audit_chain: bool
 
 
@@ -92,6 +89,7 @@ class RedisStore:
         check_option_names(options)
         namespace = check_namespace(options.get("namespace", "dir"))
         check_policy = flag("check_policy", options.get("check_policy", True))
+        durability = parse_durability("durability", options.get("durability", "memory"))
         self.audit_chain = flag("audit_chain", options.get("audit_chain", False))
         partitions = options.get("partitions")
         if partitions is not None and not 1 <= integer("partitions", partitions) <= MAX_PARTITIONS:
@@ -106,22 +104,39 @@ class RedisStore:
                 f"timeout_sec must be above 0 and at most {MAX_TIMEOUT_SEC:.0f}, "
                 "and attempt_timeout_sec above 0"
             )
+        self._timeout_sec = timeout_sec
         attempt_timeout_sec = min(attempt_timeout_sec, timeout_sec)
-        self._connection = _patiently(
+        self._connection = patiently(
             lambda: connect(url_or_client, attempt_timeout_sec=attempt_timeout_sec),
             mask_secrets(url_or_client) if isinstance(url_or_client, str) else "a ready client",
             timeout_sec,
         )
         self.url = self._connection.url
         self.where = self._connection.where
-        self.is_cluster = isinstance(self._connection.client, RedisCluster)
+        self.is_cluster = self._connection.is_cluster
         self.driver = RedisDriver(self._connection, timeout_sec=timeout_sec)
         try:
-            _check_server(self._connection, timeout_sec, check_policy=check_policy)
+            self.server = look_at_server(
+                self._connection, timeout_sec, check_policy=check_policy, durability=durability
+            )
+            self.driver = self.driver.with_durability(_to_be_asked(durability, self.server))
             self.keys = Keys(namespace, self._settle(namespace, partitions))
         except BaseException:
             self.close()
             raise
+
+    def durable(self, durability: Durability) -> RedisStore:
+        """Return the same store, of which writes are confirmed otherwise.
+
+        Raises:
+            StorageConfigurationError: the server cannot confirm that.
+        """
+        other = copy.copy(self)
+        other.server = look_at_server(
+            self._connection, self._timeout_sec, check_policy=False, durability=durability
+        )
+        other.driver = self.driver.with_durability(_to_be_asked(durability, other.server))
+        return other
 
     def settle(self) -> None:
         """Make the namespace again if it is gone, and check that it is still the same."""
@@ -149,18 +164,9 @@ class RedisStore:
         self._connection.close()
 
 
-def _patiently(send: Callable[[], T], where: str, timeout_sec: float) -> T:
-    """Do what opening takes as often as it needs, as the driver does later."""
-    return until_answered(
-        send,
-        operation="on opening",
-        keys=(),
-        where=where,
-        deadline=time.monotonic() + timeout_sec,
-        fails_over=True,
-        single_attempt=True,
-        write=False,
-    )
+def _to_be_asked(durability: Durability, server: ServerReport) -> Durability:
+    """What confirms a write besides the server's reply; nothing where that comes after the disk."""
+    return IN_MEMORY if durability.disk and confirms_by_itself(server) else durability
 
 
 def _way_out(schema: int, partitions: int) -> str:
@@ -183,47 +189,3 @@ def _open_namespace(namespace: str, wanted: tuple[int, int, int]) -> Steps[tuple
     except (TypeError, ValueError) as error:
         raise CorruptRecordError(keys[0], "it should hold three numbers") from error
     return schema, partitions, places
-
-
-def _check_server(connection: Connection, timeout_sec: float, *, check_policy: bool) -> None:
-    """Refuse a server that is too old or forgets; one that may not say is let through."""
-    try:
-        server, memory = (
-            _patiently(partial(_info, connection, section), connection.where, timeout_sec)
-            for section in ("server", "memory")
-        )
-    except StorageRefusedError as error:
-        unknown = "unknown command" in str(error).lower()  # fakeredis has no INFO
-        if not unknown and error.code != "NOPERM":
-            raise
-        level = logging.DEBUG if unknown else logging.WARNING
-        logger.log(level, "its version and policy go unchecked: %s", error)
-        return
-    for about in server:
-        version = str(about["redis_version"])
-        if tuple(int(part) for part in version.split(".")[:2]) < MIN_SERVER:
-            raise StorageConfigurationError(
-                f"{connection.where} runs version {version}; Redis 6.2, Valkey or newer is needed"
-            )
-        mode = about.get("redis_mode") or about.get("server_mode")  # Redis, Valkey
-        if mode == "cluster" and not isinstance(connection.client, RedisCluster):
-            raise StorageConfigurationError(
-                f"{connection.where} is a node of a cluster: open it with redis+cluster://, or "
-                "with a RedisCluster client"
-            )
-    for about in memory:
-        policy = about.get("maxmemory_policy", "noeviction")
-        if check_policy and policy != "noeviction":
-            raise StorageConfigurationError(
-                f"{connection.where} has maxmemory-policy {policy}, under which reservations and "
-                "budgets vanish silently: CONFIG SET maxmemory-policy noeviction, or open with "
-                "check_policy=False to accept it"
-            )
-
-
-def _info(connection: Connection, section: str) -> list[dict[str, Any]]:
-    """INFO of the server, or of each primary of a cluster."""
-    client = connection.client
-    if isinstance(client, RedisCluster):
-        return [client.info(section, target_nodes=node) for node in client.get_primaries()]
-    return [client.info(section)]

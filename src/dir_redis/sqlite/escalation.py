@@ -98,18 +98,23 @@ class SqliteEscalationStorage(SqliteStorage, EscalationQueueStorage):
         window_sec: float,
         deadline_sec: float | None = None,
         default_decision: str | None = None,
+        replace: bool = False,
     ) -> Escalation:
         check_terms(window_sec, deadline_sec, default_decision)
         window_us = microseconds(window_sec)
         with self._database.transaction() as connection:
             now = self._database.clock.now()
             _meet_deadlines(connection, now)
-            known = connection.execute("SELECT 1 FROM escalation_requests WHERE dfid = ?", (dfid,))
+            asked = (dfid, agent_id, reason, context_json, proposal_json, impact)
+            known = connection.execute(
+                f"SELECT status = 'PENDING', {_ASKED} FROM escalation_requests WHERE dfid = ?",
+                (dfid,),
+            ).fetchone()
             (spent,) = connection.execute(
                 "SELECT COUNT(*) FROM escalation_budget WHERE agent_id = ? AND created_at >= ?",
                 (agent_id, lower_bound(now - window_us + 1)),
             ).fetchone()
-            if known.fetchone():
+            if known == (1, *asked) if replace else known:
                 outcome = EscalationOutcome.REPEATED
             elif spent >= limit:
                 outcome = EscalationOutcome.BUDGET_EXHAUSTED
@@ -118,7 +123,6 @@ class SqliteEscalationStorage(SqliteStorage, EscalationQueueStorage):
                 _forget_tokens(connection, agent_id, now - MAX_WINDOW_US)
                 _spend(connection, agent_id, now)
                 spent += 1
-                asked = (dfid, agent_id, reason, context_json, proposal_json, impact)
                 deadline_us = None if deadline_sec is None else now + microseconds(deadline_sec)
                 _insert(connection, asked, now, deadline_us, default_decision)
             if spent < limit:

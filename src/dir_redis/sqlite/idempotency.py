@@ -17,7 +17,7 @@ from dir_redis.claims import KeyRecord, held_claim
 from dir_redis.clock import as_datetime
 from dir_redis.errors import CorruptRecordError
 from dir_redis.fleet_protocols import RunOnceStorage
-from dir_redis.json_codec import encode_object, encode_value
+from dir_redis.json_codec import encode_value
 from dir_redis.run_once import Claim, ClaimState
 from dir_redis.sqlite.columns import json_column, parse_document
 from dir_redis.sqlite.database import FIRST_PAUSE_SEC, LONGEST_PAUSE_SEC
@@ -50,8 +50,8 @@ class SqliteIdempotencyStorage(SqliteStorage, RunOnceStorage):
         return parse_document("idempotency_cache", key, rows[0][0]) if rows else None
 
     @checked
-    def set(self, key: str, result: dict[str, Any]) -> None:
-        encoded = encode_object("result", result)
+    def set(self, key: str, result: Any) -> None:
+        encoded = encode_value("result", result)
         with self._changing(key) as (record, now):
             record.replace(encoded, now)
 

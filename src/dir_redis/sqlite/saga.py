@@ -54,21 +54,24 @@ class SqliteSagaStorage(SqliteStorage, SagaClaimStorage):
         return None
 
     @checked
-    def claim_dirty(self, owner: str, lease_sec: float) -> DirtyClaim | None:
+    def claim_dirty(
+        self, owner: str, lease_sec: float, dfid: str | None = None
+    ) -> DirtyClaim | None:
         with self._database.transaction() as connection:
             now = self._database.clock.now()
+            only, named = ("", ()) if dfid is None else ("AND dfid = ?", (dfid,))
             row = connection.execute(
-                """
+                f"""
                 SELECT rowid, dfid, failed_step, partial_state_json, epoch FROM saga_dirty_state
-                WHERE owner IS NULL OR due_us <= ? ORDER BY due_us, rowid LIMIT 1
+                WHERE (owner IS NULL OR due_us <= ?) {only} ORDER BY due_us, rowid LIMIT 1
                 """,
-                (now,),
+                (now, *named),
             ).fetchone()
             if row is None:
                 return None
-            rowid, dfid, failed_step, partial_state_json, last_epoch = row
+            rowid, claimed, failed_step, partial_state_json, last_epoch = row
             if not isinstance(last_epoch, int):
-                raise CorruptRecordError(f"saga_dirty_state {dfid!r}", "its epoch is no integer")
+                raise CorruptRecordError(f"saga_dirty_state {claimed!r}", "its epoch is no integer")
             epoch = max(last_epoch + 1, _latest_epoch(connection) + 1, now)
             until = now + round(lease_sec * 1_000_000)
             connection.execute(
@@ -79,8 +82,8 @@ class SqliteSagaStorage(SqliteStorage, SagaClaimStorage):
                 "INSERT OR REPLACE INTO dir_redis_meta (name, value) VALUES ('saga_epoch', ?)",
                 (epoch,),
             )
-        partial_state = parse_document("saga_dirty_state", dfid, partial_state_json)
-        return DirtyClaim(dfid, epoch, failed_step, partial_state, as_datetime(until))
+        partial_state = parse_document("saga_dirty_state", claimed, partial_state_json)
+        return DirtyClaim(claimed, epoch, failed_step, partial_state, as_datetime(until))
 
     @checked
     def renew_dirty(self, dfid: str, epoch: int, lease_sec: float) -> datetime:

@@ -205,14 +205,20 @@ def _refuse_other_shapes(connection: sqlite3.Connection, path: Path) -> None:
         for table in sorted(_table_names(model) & existing):
             missing = _columns(model, table) - _columns(connection, table)
             if missing:
-                origin = (
-                    "is a file of dir-core 0.2 or later"
+                origin, instead = (
+                    (
+                        "is a file of dir-core 0.2 or later",
+                        "copy it to another store by dir_redis.migrate.copy_store",
+                    )
                     if existing & {"decision_flows", "flow_context"}
-                    else "was made neither by dir-core 0.1 nor by this package"
+                    else (
+                        "was made neither by dir-core 0.1 nor by this package",
+                        "take another file",
+                    )
                 )
                 raise StorageConfigurationError(
-                    f"{path} {origin} (its table {table} has no column {min(missing)}): "
-                    "its records must be moved over to a new file, it cannot be opened"
+                    f"{path} {origin} (its table {table} has no column {min(missing)}) and cannot "
+                    f"be opened: {instead}"
                 )
 
 

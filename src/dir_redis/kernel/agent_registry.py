@@ -1,0 +1,157 @@
+"""Agents whose suspension a handshake does not undo, and contracts whose amendments add up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+import warnings
+from typing import Any
+
+from dir_core.agent_registry import AgentRegistry as CoreAgentRegistry
+from dir_core.agent_registry import HandshakeResult, _version_compatible
+from dir_core.data_types import HandshakeRejectionReason
+
+from dir_redis.agent_sessions import ACTIVE
+from dir_redis.errors import VersionConflictError
+from dir_redis.fleet_protocols import AgentSessionStorage
+from dir_redis.kernel.storages import chosen_storage
+from dir_redis.records import AgentSession
+from dir_redis.sqlite import SqliteAgentRegistryStorage
+
+logger = logging.getLogger(__name__)
+
+# Of hosts that amend one contract at once, one succeeds each time.
+_ATTEMPTS = 100
+_LONGEST_PAUSE_SEC = 0.02
+
+
+class AgentRegistry(CoreAgentRegistry):
+    """dir-core's registry of agents, safe between hosts (DIR §2.3).
+
+    Args:
+        db_path: a SQLite file of this package; counts without a storage.
+        supported_versions: the versions a handshake accepts, such as ``"1.x"``.
+        storage: where the agents are kept.
+
+    Raises:
+        TypeError: the storage lacks an atomic operation.
+        ValueError: neither a file nor a storage is given.
+    """
+
+    def __init__(
+        self,
+        db_path: str | None = None,
+        supported_versions: str = "1.x",
+        *,
+        storage: AgentSessionStorage | None = None,
+    ) -> None:
+        needs = ("register", "get_contract_versioned", "update_contract")
+        chosen = chosen_storage(self, storage, db_path, SqliteAgentRegistryStorage, *needs)
+        super().__init__(None, supported_versions, storage=chosen)
+
+    def handshake(
+        self, agent_id: str, contract: dict[str, Any], agent_version: str, priority: int = 0
+    ) -> HandshakeResult:
+        """Register an agent of a supported version; one that is not ACTIVE keeps its status.
+
+        A suspended agent is accepted, and stays suspended until ``set_agent_status`` says
+        otherwise.
+
+        Args:
+            agent_id: the agent.
+            contract: its responsibility contract.
+            agent_version: its version, checked against ``supported_versions``.
+            priority: its priority.
+
+        Returns:
+            As dir-core's; the session token is the one that ``heartbeat`` of the storage takes.
+        """
+        if not _version_compatible(agent_version, self.supported_versions):
+            return HandshakeResult(
+                accepted=False, reason=HandshakeRejectionReason.VERSION_MISMATCH.value
+            )
+        session = self._register(agent_id, contract, priority, agent_version)
+        logger.info("Handshake: agent_id=%s ver=%s accepted", agent_id, agent_version)
+        return HandshakeResult(accepted=True, session_token=session.session_token)
+
+    def register_agent(self, agent_id: str, contract: dict[str, Any], priority: int = 0) -> None:
+        """Register an agent without a version; deprecated in dir-core in favour of ``handshake``.
+
+        Args:
+            agent_id: the agent.
+            contract: its responsibility contract.
+            priority: its priority.
+        """
+        warnings.warn(
+            "register_agent is deprecated: handshake() checks the version (DIR §2.3)",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        self._register(agent_id, contract, priority, None)
+        logger.info("Registered agent: %s (priority=%d)", agent_id, priority)
+
+    if hasattr(CoreAgentRegistry, "apply_parameter_amendment"):  # since dir-core 0.4.0
+
+        def apply_parameter_amendment(self, amendment: Any) -> Any:
+            """Add an amendment to an agent's contract, whoever else amends it meanwhile.
+
+            The agent's status and session stay as they are.
+
+            Args:
+                amendment: dir-core's ``ContractParameterAmendment``.
+
+            Returns:
+                dir-core's ``AmendmentResult``.
+
+            Raises:
+                VersionConflictError: others changed the contract at every one of many attempts.
+            """
+            left = _ATTEMPTS
+            while True:
+                contract = _ContractAsRead(self._storage, amendment.agent_id)
+                try:
+                    return CoreAgentRegistry(storage=contract).apply_parameter_amendment(amendment)
+                except VersionConflictError:
+                    left -= 1
+                    if not left:
+                        raise
+                time.sleep(random.uniform(0, _LONGEST_PAUSE_SEC))
+
+    def _register(
+        self, agent_id: str, contract: dict[str, Any], priority: int, agent_version: str | None
+    ) -> AgentSession:
+        session: AgentSession = self._storage.register(
+            agent_id, json.dumps(contract), priority, agent_version, keep_suspended=True
+        )
+        if session.status != ACTIVE:
+            logger.warning(
+                "Agent %s registered and stays %s (%s)",
+                agent_id,
+                session.status,
+                session.suspension_reason,
+            )
+        return session
+
+
+class _ContractAsRead:
+    """An agent's contract as it was read, which is replaced only if it is still the same.
+
+    It is the storage on which dir-core's own registry decides about one amendment.
+    """
+
+    def __init__(self, storage: AgentSessionStorage, agent_id: str) -> None:
+        self._storage = storage
+        self._contract, self._version = storage.get_contract_versioned(agent_id)
+
+    def get_agent(self, agent_id: str) -> dict[str, Any] | None:
+        if self._contract is None:
+            return None
+        # What upsert_agent leaves alone need not be known.
+        unknown = dict.fromkeys(("priority", "status", "agent_version", "session_token"))
+        return {"agent_id": agent_id, "contract": json.loads(self._contract), **unknown}
+
+    def upsert_agent(self, agent_id: str, contract_json: str, **_unchanged: Any) -> None:
+        self._storage.update_contract(agent_id, contract_json, self._version)
+        self._contract = contract_json

@@ -1,0 +1,90 @@
+"""Escalations whose budget no number of hosts overspends."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from dir_core.escalation import EscalationManager as CoreEscalationManager
+from dir_core.escalation import EscalationOutcome, ImpactCategory
+
+from dir_redis import records
+from dir_redis.fleet_protocols import EscalationQueueStorage
+from dir_redis.kernel.storages import chosen_storage
+from dir_redis.sqlite import SqliteEscalationStorage
+
+logger = logging.getLogger(__name__)
+
+
+class EscalationManager(CoreEscalationManager):
+    """dir-core's escalation manager, safe between hosts (DIR §9).
+
+    Args:
+        db_path: a SQLite file of this package; counts without a storage.
+        max_escalations_per_hour: tokens per agent and window.
+        refill_interval_sec: the window's length in seconds, up to 30 days.
+        storage: where budgets and requests are kept.
+
+    Raises:
+        TypeError: the storage lacks an atomic operation.
+        ValueError: neither a file nor a storage is given.
+    """
+
+    def __init__(
+        self,
+        db_path: str | None = None,
+        max_escalations_per_hour: int = 3,
+        refill_interval_sec: int = 3600,
+        *,
+        storage: EscalationQueueStorage | None = None,
+    ) -> None:
+        chosen = chosen_storage(self, storage, db_path, SqliteEscalationStorage, "escalate")
+        super().__init__(None, max_escalations_per_hour, refill_interval_sec, storage=chosen)
+
+    def request_escalation(
+        self,
+        dfid: str,
+        agent_id: str,
+        reason: str,
+        context: dict[str, Any],
+        proposal: Any,
+        impact: ImpactCategory,
+    ) -> EscalationOutcome:
+        """Spend one of an agent's tokens and put its request before the humans, or neither.
+
+        A repeat of a request that still waits is granted and spends nothing, if all of it is the
+        same: of the proposal also ``created_at``. Any other request of the flow, waiting or
+        decided, is replaced for a token, as in dir-core.
+
+        Args:
+            dfid: the flow that asks.
+            agent_id: the agent that asks, whose budget it is.
+            reason: why.
+            context: what was known.
+            proposal: what the agent would do, a ``PolicyProposal``.
+            impact: how much is at stake.
+
+        Returns:
+            GRANTED or BUDGET_EXHAUSTED.
+        """
+        asked = self._storage.escalate(
+            dfid,
+            agent_id,
+            reason,
+            json.dumps(context, default=str),
+            proposal.model_dump_json(),
+            impact.value,
+            limit=self.max_escalations_per_hour,
+            window_sec=self.refill_interval_sec,
+            replace=True,
+        )
+        if asked.outcome is records.EscalationOutcome.BUDGET_EXHAUSTED:
+            logger.warning(
+                "Escalation budget exhausted: agent_id=%s limit=%d; a token in %.0f s",
+                agent_id,
+                self.max_escalations_per_hour,
+                asked.retry_after_sec,
+            )
+            return EscalationOutcome.BUDGET_EXHAUSTED
+        return EscalationOutcome.GRANTED

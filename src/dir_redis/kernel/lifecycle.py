@@ -1,0 +1,50 @@
+"""Transitions from the status a flow really has."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+from dir_core.lifecycle import FlowStatus
+
+from dir_redis.fleet_protocols import FlowStatusStorage
+from dir_redis.kernel.storages import require
+from dir_redis.sqlite import SqliteLifecycleStorage
+
+
+def transition(
+    dfid: str,
+    from_status: FlowStatus,
+    to_status: FlowStatus,
+    retry_governor: Any = None,
+    db_path: str | None = None,
+    *,
+    storage: FlowStatusStorage | None = None,
+    root_dfid: str | None = None,
+) -> None:
+    """Append a flow's transition, if the flow has the status it is to leave (DIR §4.3).
+
+    Any status may follow any other, as in dir-core; ``FlowStatusStorage.transition`` checks a
+    table. The count of the retry governor is reset once a transition to CLOSED or ABORTED stands.
+
+    Args:
+        dfid: the flow.
+        from_status: the status it must have. A flow without transitions is CREATED.
+        to_status: the status it gets.
+        retry_governor: whose count of the flow is reset at its end; None for nobody's.
+        db_path: a SQLite file of this package; counts without a storage.
+        storage: where transitions are kept; with neither, nothing is stored or checked.
+        root_dfid: the flow this one descends from; the flow itself by default.
+
+    Raises:
+        TransitionConflictError: the flow has another status; nothing was done.
+        TypeError: the storage lacks the atomic operation.
+    """
+    if storage is not None:
+        require("transition", storage, "transition")
+        storage.transition(dfid, from_status, to_status, allowed=None, root_dfid=root_dfid)
+    elif db_path is not None:
+        with closing(SqliteLifecycleStorage(db_path)) as opened:
+            opened.transition(dfid, from_status, to_status, allowed=None, root_dfid=root_dfid)
+    if retry_governor is not None and to_status in (FlowStatus.CLOSED, FlowStatus.ABORTED):
+        retry_governor.reset(dfid)

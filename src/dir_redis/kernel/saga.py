@@ -1,0 +1,149 @@
+"""Compensations that one host at a time carries out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dir_core.models import CompensationAction
+from dir_core.saga import CompensationResult
+from dir_core.saga import SagaCompensation as CoreSagaCompensation
+
+from dir_redis.arguments import duration, identifier
+from dir_redis.errors import LeaseLostError, StorageError
+from dir_redis.fleet_protocols import SagaClaimStorage
+from dir_redis.keep_alive import KeepAlive
+from dir_redis.kernel.storages import chosen_storage
+from dir_redis.records import DirtyClaim
+from dir_redis.run_once import new_owner
+from dir_redis.sqlite import SqliteSagaStorage
+
+logger = logging.getLogger(__name__)
+
+
+class SagaCompensation(CoreSagaCompensation):
+    """dir-core's compensations, safe between hosts (DIR §7).
+
+    Args:
+        db_path: a SQLite file of this package; counts without a storage.
+        revert_callback: called with the flow and its partial state for REVERT; True if it is done.
+        close_all_callback: called with the flow for CLOSE_ALL; True if it is done.
+        alert_human_callback: called with the flow and its partial state for ALERT_HUMAN.
+        storage: where the dirty flows are kept.
+        lease_sec: how long a flow stays this host's after the host has died.
+        owner: a name for others to see; host, process and a random part by default.
+
+    Raises:
+        TypeError: the storage lacks an atomic operation.
+        ValueError: neither a file nor a storage is given.
+    """
+
+    def __init__(
+        self,
+        db_path: str | None = None,
+        revert_callback: Callable[[str, Any], bool] | None = None,
+        close_all_callback: Callable[[str], bool] | None = None,
+        alert_human_callback: Callable[[str, Any], None] | None = None,
+        *,
+        storage: SagaClaimStorage | None = None,
+        lease_sec: float = 30.0,
+        owner: str | None = None,
+    ) -> None:
+        needs = ("claim_dirty", "renew_dirty", "release_dirty")
+        chosen = chosen_storage(self, storage, db_path, SqliteSagaStorage, *needs)
+        super().__init__(
+            None, revert_callback, close_all_callback, alert_human_callback, storage=chosen
+        )
+        self.lease_sec = duration("lease_sec", lease_sec)
+        self.owner = new_owner() if owner is None else identifier("owner", owner)
+
+    def execute_compensation(self, dfid: str, action: CompensationAction) -> CompensationResult:
+        """Compensate a flow, unless another is at it; a newer mark survives.
+
+        The flow is claimed while the callback runs. A callback that returns False or raises leaves
+        the flow dirty, for anybody to try again at once.
+
+        Args:
+            dfid: the flow.
+            action: what to do.
+
+        Returns:
+            As dir-core's. Also without success if the flow is being compensated elsewhere, or if
+            the claim was lost while the callback ran: then the flow is still dirty.
+        """
+        if action == CompensationAction.NOOP:
+            return super().execute_compensation(dfid, action)
+        asked = time.monotonic()
+        claim = self._storage.claim_dirty(self.owner, self.lease_sec, dfid)
+        if claim is None:
+            if self.get_dirty_state(dfid) is None:
+                return CompensationResult(success=False, message="Flow not in dirty state")
+            return CompensationResult(success=False, message="Flow is being compensated elsewhere")
+        flow = _ClaimedFlow(self._storage, claim, self.lease_sec, leased_at=asked)
+        core = CoreSagaCompensation(
+            None,
+            self.revert_callback,
+            self.close_all_callback,
+            self.alert_human_callback,
+            storage=flow,
+        )
+        try:
+            with flow.kept_alive:
+                result = core.execute_compensation(dfid, action)
+        finally:
+            flow.give_back()
+        if flow.lost:
+            return CompensationResult(
+                success=False,
+                message=f"{action} was done, but the claim on the flow was lost meanwhile: it was "
+                "marked again or taken over, and is still dirty",
+            )
+        return result
+
+
+class _ClaimedFlow:
+    """A flow under a claim: the storage on which dir-core's own class compensates it.
+
+    Attributes:
+        kept_alive: keeps the claim alive within a with block.
+        lost: whether the flow could not be cleared, since the claim was somebody else's by then.
+    """
+
+    def __init__(
+        self, storage: SagaClaimStorage, claim: DirtyClaim, lease_sec: float, *, leased_at: float
+    ) -> None:
+        self._storage = storage
+        self._claim = claim
+        self._done = False
+        self.lost = False
+        self.kept_alive = KeepAlive(
+            lambda: storage.renew_dirty(claim.dfid, claim.epoch, lease_sec),
+            lease_sec,
+            record=f"compensation of {claim.dfid!r}",
+            leased_at=leased_at,
+        )
+
+    def get_dirty_state(self, _dfid: str) -> dict[str, Any]:
+        return {
+            "failed_step": self._claim.failed_step,
+            "partial_state": self._claim.partial_state,
+        }
+
+    def clear_dirty(self, dfid: str) -> None:
+        self._done = True
+        self.kept_alive.stop()  # what is cleared cannot be renewed
+        try:
+            self._storage.clear_dirty(dfid, epoch=self._claim.epoch)
+        except LeaseLostError:
+            self.lost = True
+
+    def give_back(self) -> None:
+        """Let others try at once what was not done; the claim ends by itself if that fails."""
+        if self._done:
+            return
+        try:
+            self._storage.release_dirty(self._claim.dfid, self._claim.epoch)
+        except StorageError as error:
+            logger.warning("the claim on %r was not given back: %s", self._claim.dfid, error)

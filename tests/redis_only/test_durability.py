@@ -1,0 +1,262 @@
+"""How far a write has got before its call returns, and what a server says it can lose."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dir_redis import (
+    StorageBundle,
+    StorageConfigurationError,
+    UnconfirmedWriteError,
+    memory_storage,
+    open_storage,
+    sqlite_storage,
+)
+from dir_redis.embedded import valkey_binary
+from dir_redis.redis.connection import connect
+from tests.fault_proxy import fault_proxy
+from tests.redis_only.conftest import works
+from tests.servers import redis62_binary, server, wait_until
+
+
+@dataclass
+class Pair:
+    """A primary with an append-only file, and its replica."""
+
+    url: str
+    replica: Any
+    admin: Any
+
+    def pause_replica(self) -> None:
+        os.kill(self.replica.pid, signal.SIGSTOP)
+
+    def resume_replica(self) -> None:
+        os.kill(self.replica.pid, signal.SIGCONT)
+
+
+@pytest.fixture(params=["valkey", "redis62"])
+def binary(request: pytest.FixtureRequest) -> Path:
+    return valkey_binary() if request.param == "valkey" else redis62_binary()
+
+
+@pytest.fixture
+def pair(binary: Path, tmp_path: Path) -> Iterator[Pair]:
+    with contextlib.ExitStack() as running:
+        primary = running.enter_context(
+            server(binary, tmp_path / "primary", "--appendonly", "yes", "--appendfsync", "always")
+        )
+        port = primary.url.rpartition(":")[2]
+        replica = running.enter_context(
+            server(binary, tmp_path / "replica", "--replicaof", "127.0.0.1", port)
+        )
+        admin = running.enter_context(connect(primary.url, attempt_timeout_sec=5).client)
+        wait_until(lambda: admin.info("replication").get("slave0", {}).get("state") == "online", 30)
+        found = Pair(primary.url, replica, admin)
+        try:
+            yield found
+        finally:
+            found.resume_replica()
+
+
+@pytest.fixture
+def alone(binary: Path, tmp_path: Path) -> Iterator[tuple[str, Any]]:
+    """A server without an append-only file, and a client to change that."""
+    with (
+        server(binary, tmp_path / "alone") as running,
+        connect(running.url, attempt_timeout_sec=5).client as admin,
+    ):
+        yield running.url, admin
+
+
+def test_a_confirmed_write_is_on_the_replica(pair: Pair) -> None:
+    with (
+        open_storage(pair.url, durability="replicas=1") as bundle,
+        connect(pair.replica.url, attempt_timeout_sec=5).client as replica,
+    ):
+        for number in range(20):
+            bundle.intent_retry.set_count(f"f{number}", number)
+            assert replica.get(f"{{dir:0}}:retry:f{number}") == b"%d" % number
+
+
+def test_a_write_that_no_replica_has_was_applied_and_is_told_so(pair: Pair) -> None:
+    with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
+        pair.pause_replica()
+
+        with pytest.raises(UnconfirmedWriteError, match="applied but not confirmed") as caught:
+            bundle.intent_retry.increment("f")
+
+        assert (caught.value.wanted, caught.value.confirmed) == ("replicas=1", 0)
+        assert caught.value.result == (1, False)
+        assert bundle.intent_retry.get_count("f") == 1
+        pair.resume_replica()
+        assert bundle.intent_retry.increment("f") == (2, False)
+
+
+def test_more_replicas_than_there_are_confirm_nothing(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "dir_redis"):
+        bundle = open_storage(pair.url, durability="replicas=2", attempt_timeout_sec=0.4)
+    with bundle, pytest.raises(UnconfirmedWriteError, match="only 1 replicas had it") as caught:
+        bundle.saga.mark_dirty("f", "s", "{}")
+
+    assert caught.value.confirmed == 1
+    assert "until there are 2 no write can be confirmed" in caplog.text
+
+
+def test_one_call_can_ask_for_more_than_its_store(pair: Pair) -> None:
+    with open_storage(pair.url, attempt_timeout_sec=0.4) as bundle:
+        pair.pause_replica()
+        bundle.intent_retry.increment("f")
+        with pytest.raises(UnconfirmedWriteError):
+            bundle.durable("replicas=1").intent_retry.increment("f")
+        assert bundle.durable("memory").intent_retry.increment("f").count == 3
+        assert bundle.durable("disk").intent_retry.increment("f").count == 4
+
+
+def test_several_writes_of_one_call_are_all_confirmed(pair: Pair) -> None:
+    with open_storage(
+        pair.url, durability="replicas=1", attempt_timeout_sec=0.4, partitions=5
+    ) as bundle:
+        rows = [{"dfid": f"f{n}", "event": "E"} for n in range(20)]
+        bundle.decision_audit.record_many(rows)
+        pair.pause_replica()
+        with pytest.raises(UnconfirmedWriteError):
+            bundle.decision_audit.record_many(rows)
+
+        assert len(bundle.decision_audit.all_events_chronological()) == 40
+
+
+def test_a_lost_reply_is_confirmed_by_the_repeat(pair: Pair) -> None:
+    with (
+        fault_proxy(pair.url) as proxy,
+        open_storage(proxy.url, durability="replicas=1") as bundle,
+    ):
+        bundle.intent_retry.increment("f")
+        proxy.lose_replies(2, to=b"EVALSHA")
+
+        assert bundle.intent_retry.increment("f").count == 2
+
+        pair.pause_replica()
+        proxy.lose_replies(1, to=b"EVALSHA")
+        with pytest.raises(UnconfirmedWriteError) as caught:
+            bundle.intent_retry.increment("f")
+        assert caught.value.result.count == 3
+        pair.resume_replica()
+        assert bundle.intent_retry.get_count("f") == 3
+
+
+def test_a_server_that_forgot_its_scripts_confirms_too(pair: Pair) -> None:
+    with open_storage(pair.url, durability="replicas=1") as bundle:
+        bundle.intent_retry.increment("f")
+        pair.admin.script_flush()
+
+        assert bundle.intent_retry.increment("f").count == 2
+
+
+def test_a_server_that_answers_after_its_disk_needs_no_further_word(pair: Pair) -> None:
+    with open_storage(pair.url, durability="disk") as bundle:
+        before = pair.admin.info("commandstats")
+        assert works(bundle)
+        after = pair.admin.info("commandstats")
+
+    assert {"cmdstat_wait", "cmdstat_waitaof"}.isdisjoint(after.keys() - before.keys())
+
+
+def test_a_disk_that_is_a_second_behind_is_waited_for_where_the_server_can_say(
+    pair: Pair, binary: Path
+) -> None:
+    pair.admin.config_set("appendfsync", "everysec")
+    if binary == redis62_binary():
+        with pytest.raises(StorageConfigurationError, match=r"always, or use Redis 7\.2"):
+            open_storage(pair.url, durability="disk")
+        return
+
+    with open_storage(pair.url, durability="disk") as bundle:
+        bundle.intent_retry.increment("f")  # loads its script
+        before = pair.admin.info("commandstats")["cmdstat_waitaof"]["calls"]
+        bundle.intent_retry.increment("f")
+        assert pair.admin.info("commandstats")["cmdstat_waitaof"]["calls"] == before + 1
+        pair.admin.config_set("appendfsync", "no")
+        with pytest.raises(UnconfirmedWriteError, match="not even the disk had it") as caught:
+            bundle.intent_retry.increment("f")
+        assert (caught.value.confirmed, caught.value.result.count) == (0, 3)
+
+
+def test_without_an_append_only_file_nothing_is_on_disk(alone: tuple[str, Any]) -> None:
+    url, _ = alone
+    with pytest.raises(StorageConfigurationError, match="CONFIG SET appendonly yes"):
+        open_storage(url, durability="disk")
+    with open_storage(url) as bundle, pytest.raises(StorageConfigurationError, match="appendonly"):
+        bundle.durable("disk")
+
+
+def test_opening_tells_what_can_be_lost(
+    alone: tuple[str, Any], pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    url, admin = alone
+    with caplog.at_level(logging.INFO, "dir_redis"), open_storage(url) as bundle:
+        assert bundle.server is not None
+        assert (bundle.server.aof, bundle.server.keeps_nothing) == (False, True)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "keeps no append-only file" in caplog.text
+    caplog.clear()
+    admin.config_set("appendonly", "yes")
+    with caplog.at_level(logging.INFO, "dir_redis"), open_storage(url) as bundle:
+        assert bundle.server is not None
+        assert bundle.server.appendfsync == "everysec"
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "a power cut loses up to a second of writes" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "dir_redis"), open_storage(pair.url) as bundle:
+        assert bundle.server is not None
+        assert (bundle.server.appendfsync, bundle.server.replicas) == ("always", 1)
+        assert len(bundle.server.can_lose) == 1
+    assert "replication is asynchronous" in caplog.text
+
+
+def test_a_private_server_needs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "dir_redis"), open_storage("embedded://") as bundle:
+        assert bundle.server is not None
+        assert bundle.server.keeps_nothing
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("bad", ["", "always", "replicas=0", "replicas=1000", "replicas=x", "DISK"])
+def test_what_is_no_durability_is_refused(bad: str) -> None:
+    with pytest.raises(ValueError, match="durability must be 'memory', 'disk' or 'replicas=<n>'"):
+        open_storage("fakeredis://", durability=bad)
+    with memory_storage() as bundle, pytest.raises(ValueError, match="durability must be"):
+        bundle.durable(bad)
+
+
+def test_the_other_backends_say_what_they_are(tmp_path: Path) -> None:
+    with memory_storage() as bundle:
+        assert bundle.durable("memory") is bundle
+        with pytest.raises(StorageConfigurationError, match="always 'memory'"):
+            bundle.durable("disk")
+    with sqlite_storage(tmp_path / "store.db") as bundle:
+        assert bundle.durable("disk") is bundle
+        with pytest.raises(StorageConfigurationError, match="always 'disk'"):
+            bundle.durable("replicas=1")
+    with open_storage("fakeredis://") as bundle:
+        with pytest.raises(StorageConfigurationError, match="does not say what it is set to"):
+            bundle.durable("replicas=1")
+        by_hand = StorageBundle(*[getattr(bundle, name) for name in FIELDS])
+    with pytest.raises(StorageConfigurationError, match="built by hand"):
+        by_hand.durable("memory")
+
+
+FIELDS = (
+    *("agent_registry", "context", "idempotency", "decision_audit", "saga"),
+    *("resource_lock", "intent_retry", "escalation", "lifecycle"),
+)
