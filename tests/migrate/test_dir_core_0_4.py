@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ from dir_redis import StorageBundle, StorageConfigurationError, memory_storage
 from dir_redis.migrate import copy_store
 from dir_redis.migrate.ends import raw_store
 from dir_redis.migrate.records import IdempotencyKey, Session
+from tests.dir_core_needed import need_dir_core
 from tests.migrate.conftest import STORES, Opener
 
-dir_core = pytest.importorskip("dir_core.storage.sqlite", reason="dir-core needs Python 3.12")
+need_dir_core()
+dir_core: Any = importlib.import_module("dir_core.storage.sqlite")
 
 
 @dataclass

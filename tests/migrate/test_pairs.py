@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from dir_redis import LeaseLostError, SessionSupersededError
+from dir_redis import LeaseLostError, SessionSupersededError, memory_storage
 from dir_redis.migrate import copy_store
 from dir_redis.migrate.ends import raw_store
-from dir_redis.migrate.records import AuditRow, IdempotencyKey, Session
+from dir_redis.migrate.records import AuditRow, Counter, IdempotencyKey, Session
 from dir_redis.migrate.sqlite import SqliteRawStore
 from tests.migrate.conftest import STORES, Opener
 from tests.migrate.full_store import FLOWS, Intent, answers, fill
@@ -188,3 +188,30 @@ def test_a_broken_chain_is_not_copied_and_the_rest_is(backend: str, new_store: O
     assert "chain is broken there" in listed.reason
     assert target.decision_ledger.count_entries() == 0
     assert target.lifecycle.get_transitions() == source.lifecycle.get_transitions()
+
+
+@pytest.mark.parametrize("backend", STORES)
+def test_numbers_given_before_are_not_given_again_whichever_store_is_ahead(
+    backend: str, new_store: Opener
+) -> None:
+    ahead = 9_000_000_000_000_000
+    source, target = new_store("memory"), new_store(backend)
+    # Both have given numbers, the source by a clock that was ahead.
+    target.resource_lock.reserve("before", {"capital": 1})
+    target.saga.mark_dirty("before", "step", "{}")
+    assert target.saga.claim_dirty("host", 1000) is not None
+    raw_store(source)[0].put([Counter("reservations", ahead), Counter("sagas", ahead)])
+
+    assert copy_store(source, target).complete
+
+    assert target.resource_lock.reserve("after", {"capital": 1}).fencing_token > ahead
+    for dfid in FLOWS:
+        target.saga.mark_dirty(dfid, "step", "{}")
+        claim = target.saga.claim_dirty("host", 1000)
+        assert claim is not None
+        assert claim.epoch > ahead
+
+    with memory_storage() as behind:
+        raw_store(behind)[0].put([Counter("reservations", 5), Counter("sagas", 5)])
+        assert copy_store(behind, target).complete
+    assert target.resource_lock.reserve("again", {"capital": 1}).fencing_token > ahead + 1

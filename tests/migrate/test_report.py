@@ -12,6 +12,7 @@ from dir_redis import StorageBundle, memory_storage, open_storage, sqlite_storag
 from dir_redis.migrate import CopyProgress, copy_store
 from dir_redis.migrate.ends import raw_store
 from dir_redis.migrate.records import AuditRow, Capacity, HeldReservation, Session
+from dir_redis.migrate.sqlite import SqliteRawStore
 from tests.migrate.conftest import STORES, Opener
 from tests.migrate.full_store import answers, fill
 
@@ -217,17 +218,27 @@ def test_a_source_that_changes_meanwhile_is_told_by_the_comparison(source: Stora
     ]
 
 
-def test_what_ends_during_the_copy_does_not_differ(source: StorageBundle, tmp_path: Path) -> None:
-    source.lifecycle.close_flow("z", "ABORTED", session_ttl_sec=0.05)
+def test_what_ends_between_two_looks_does_not_differ(
+    source: StorageBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.lifecycle.close_flow("z", "ABORTED", session_ttl_sec=0.5)
+    comparing = []
+    real = SqliteRawStore.find
 
-    def wait(progress: CopyProgress) -> None:
-        while progress[:2] == ("copy", "AuditRow") and source.context.get_session("z"):
+    def find(self: SqliteRawStore, kind: Any, keys: Any) -> Any:
+        while comparing and kind is Session and source.context.get_session("z"):
             pass
+        return real(self, kind, keys)
 
+    monkeypatch.setattr(SqliteRawStore, "find", find)
     with sqlite_storage(tmp_path / "target.db") as target:
-        report = copy_store(source, target, progress=wait)
-        assert report.complete, str(report)
-        assert raw_store(target)[0].find(Session, ["z"]) == {}
+        report = copy_store(
+            source, target, progress=lambda told: told.stage == "compare" and comparing.append(told)
+        )
+
+    assert comparing
+    assert report.complete, str(report)
+    assert (report.kinds["Session"].copied, report.kinds["Session"].source) == (5, 5)
 
 
 def test_progress_is_told_for_every_page_and_every_kind(source: StorageBundle) -> None:

@@ -25,9 +25,13 @@ from dir_redis.migrate.records import (
     Transition,
 )
 
-# A server ends what has a TTL at a whole millisecond.
+# A server ends what has a TTL at a whole millisecond; one whose clock runs on within a script, as a
+# pretended server's does, somewhat later.
 _TTL_STEP_US = 1_000
+_TTL_SLACK_US = 1_000_000
 _TTLS = {"expires_us", "result_until_us", "forget_us"}
+# What may stand around JSON. Documents that are returned parsed may lose it.
+_BLANK = " \t\n\r"
 # The moment by which a backend may order records of a kind, and so have to move it.
 _ORDERED_BY: dict[type, str] = {
     DirtyMark: "marked_us",
@@ -70,23 +74,23 @@ def compare(source: Record, target: Record, now: int) -> Comparison:
         return Comparison(Verdict.DIFFERENT, f"{target.value}, less than {source.value}")
     wanted, found = visible(source, now), visible(target, now)
     order = _ORDERED_BY.get(type(source))
-    moved_us = 0
+    moved = ""
     pairs: Iterable[tuple[str, Any, Any]] = zip(wanted._fields, wanted, found, strict=True)
     for name, value, other in pairs:
         if value == other:
             continue
-        if name in _TTLS and value and other and abs(value - other) < _TTL_STEP_US:
+        if name in _TTLS and value and other and abs(value - other) < _TTL_SLACK_US:
+            if abs(value - other) >= _TTL_STEP_US:
+                moved = f"{name} is {abs(value - other)} µs off"
             continue
         if name == order and other > value:
-            moved_us = other - value
+            moved = f"{name} is {other - value} µs later, to keep the order"
             continue
         return Comparison(
             Verdict.DIFFERENT,
             f"{name} is {_short(other)} in the target, {_short(value)} in the source",
         )
-    if moved_us:
-        return Comparison(Verdict.MOVED, f"{order} is {moved_us} µs later, to keep the order")
-    return SAME
+    return Comparison(Verdict.MOVED, moved) if moved else SAME
 
 
 def visible(record: Record, now: int) -> Record:
@@ -98,12 +102,17 @@ def visible(record: Record, now: int) -> Record:
         if record.completed and record.result_json is None:
             return record._replace(fingerprint=None)
     elif isinstance(record, DirtyMark):
+        record = record._replace(partial_state_json=record.partial_state_json.strip(_BLANK))
         if record.owner is None:  # then it is due since it was marked
             return record._replace(due_us=0, epoch=0)
     elif isinstance(record, Request):
         if record.resolved_at is None and record.resolved_us is not None:
             record = record._replace(resolved_at=format_moment(record.resolved_us))
-        record = record._replace(resolved_us=None)
+        record = record._replace(
+            context_json=record.context_json.strip(_BLANK),
+            proposal_json=record.proposal_json.strip(_BLANK),
+            resolved_us=None,
+        )
         if record.decision is not None or record.reviewer_until_us <= now:
             return record._replace(reviewer=None, reviewer_until_us=0)
     elif isinstance(record, AuditRow | Transition):

@@ -10,6 +10,7 @@ from dir_redis.migrate.compare import SAME, Comparison, Verdict, compare, name_o
 from dir_redis.migrate.paging import pages
 from dir_redis.migrate.records import (
     Agent,
+    Counter,
     DirtyMark,
     K,
     Keyed,
@@ -45,12 +46,14 @@ class KeyedCopy(Generic[K]):
         """Write the records that the target does not have."""
         for page in pages(self._telling.each("copy", self._source.read(self._kind))):
             found = self._target.find(self._kind, [record.key for record in page])
-            missing = [record for record in page if record.key not in found]
-            self._tally.already_there += sum(
-                _compare(record, found[record.key]).verdict is not Verdict.DIFFERENT
-                for record in page
-                if record.key in found
-            )
+            missing = []
+            for record in page:
+                other = found.get(record.key)
+                if other is not None and _compare(record, other).verdict is not Verdict.DIFFERENT:
+                    self._tally.already_there += 1
+                elif other is None or isinstance(record, Counter):
+                    # A counter only rises by being put: that it is there is no reason against it.
+                    missing.append(record)
             self._tally.copied += self._put(missing)
 
     def compare(self) -> None:
