@@ -14,8 +14,8 @@ local function read_chain_end(end_key, position)
   if not number and not link then
     return nil
   end
-  if not (number and link and string.find(number, '^%d+$') and #number < 16
-    and #link == 64 and not string.find(link, '[^0-9a-f]')) then
+  if not (number and link and (number == '0' or string.find(number, '^[1-9]%d*$'))
+    and #number < 16 and #link == 64 and not string.find(link, '[^0-9a-f]')) then
     error('DIRCORRUPT ' .. position)
   end
   return { tonumber(number), link }

@@ -29,9 +29,6 @@ class ChainEnd(NamedTuple):
 
 BEGINNING = ChainEnd(0, _NO_LINK)
 
-# How often a log is walked at most whose oldest records are trimmed meanwhile.
-WALKS = 5
-
 
 def digest_of(fields: Iterable[str]) -> str:
     """Return the SHA-256 of a record's contents; each behind its length, so that none runs over."""
@@ -101,6 +98,7 @@ class ChainWalk:
     ) -> None:
         self.end = begin
         self.walked = self.passed_over = 0
+        self._dropped = range(0)
         self._waypoints = [*waypoints, *([said] if isinstance(said, Waypoint) else [])]
         self._where = where
 
@@ -113,6 +111,8 @@ class ChainWalk:
         if found is None:
             self.passed_over += 1
             return None
+        if found.number in self._dropped:
+            return None  # it was read before it was dropped
         expected = None if found.digest is None else next_end(self.end, found.digest, found.place)
         if expected is None or found.link != expected.link or found.number != expected.number:
             number = self.end.number + 1
@@ -125,6 +125,18 @@ class ChainWalk:
         self.walked += 1
         return self._at_waypoints()
 
+    def explains(self, begin: ChainEnd) -> bool:
+        """Say whether records being dropped meanwhile explains a break; if so, go on behind them.
+
+        Args:
+            begin: where the chain begins, asked after the break was found.
+        """
+        if begin.number <= self.end.number:
+            return False
+        self._dropped = range(self.end.number + 1, begin.number + 1)
+        self.end = begin
+        return True
+
     def finish(self, said: SaidEnd) -> ChainBreak | None:
         """Say what is wrong at the end, where no more records are.
 
@@ -136,13 +148,16 @@ class ChainWalk:
         broken = self._at_waypoints()  # of a chain without records
         if broken is not None:
             return broken
-        if any(number < point.end.number for point in self._waypoints):
+        ahead = [point for point in self._waypoints if number < point.end.number]
+        for point in ahead:
+            if point.end.link == self.end.link:
+                return ChainBreak(point.said_by, number, None, _says_end(point.end))
+        if ahead:
             return ChainBreak(f"{self._where}, at its end", number + 1, None, "missing")
         if isinstance(said, CorruptRecordError):
             return ChainBreak(said.key, number, None, said.problem)
         if said.end.number < number or (said.end.number == number and said.end != self.end):
-            problem = f"it says that the chain ends at record {said.end.number}"
-            return ChainBreak(said.said_by, number, None, problem)
+            return ChainBreak(said.said_by, number, None, _says_end(said.end))
         return None
 
     def _at_waypoints(self) -> ChainBreak | None:
@@ -150,6 +165,10 @@ class ChainWalk:
             if point.end.number == self.end.number and point.end.link != self.end.link:
                 return ChainBreak(point.said_by, self.end.number, None, _ANOTHER)
         return None
+
+
+def _says_end(end: ChainEnd) -> str:
+    return f"it says that the chain ends at record {end.number}"
 
 
 _CHANGED = "changed: its SHA-256 is not that of what it holds, its place and the record before it"

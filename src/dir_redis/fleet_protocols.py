@@ -766,6 +766,7 @@ class LedgerChainStorage(DecisionLedgerStorage, Protocol):
 
         Raises:
             ValueError: the anchor is not one of this store's.
+            CorruptRecordError: a key or table of the ledger is something else altogether.
         """
         ...
 
@@ -885,6 +886,8 @@ class AuditStreamStorage(DecisionAuditStorage, Protocol):
 
         Raises:
             ValueError: the anchor is not one of this store's, or the rows up to it were trimmed.
+            CorruptRecordError: a key or table of the log is something else altogether, or where
+                its chain begins since it was trimmed is garbled.
         """
         ...
 

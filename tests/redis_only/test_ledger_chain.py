@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dir_redis import ChainReport, CorruptRecordError, StorageBundle
+from dir_redis import ChainReport, CorruptRecordError, StorageBundle, open_storage
+from dir_redis.redis.connection import connect
 from tests.conformance.test_decision_ledger import Intent
 from tests.redis_only.conftest import commands_sent
 from tests.servers import keys_of
@@ -169,6 +170,56 @@ def test_every_byte_of_the_chains_end_counts(
     assert broken_at is not None
     with pytest.raises(CorruptRecordError, match="ledger_end"):
         written.decision_ledger.append(Intent("next"), agent_id="a")
+
+
+def test_a_beginning_that_claims_entries_were_trimmed_counts(
+    tampering: Tampering, raw: Any, tag: str, verify: Callable[[], ChainReport]
+) -> None:
+    (entry_id, words), *rest = tampering.entries
+    fields = dict(zip(words[::2], words[1::2], strict=True))
+    tampering.store(rest)
+    raw.delete(f"{tag}ledger_flow:f1")
+    raw.hset(
+        f"{tag}ledger_end",
+        mapping={"trimmed_number": fields[b"number"], "trimmed_link": fields[b"link"]},
+    )
+
+    broken_at = verify().broken_at
+    assert broken_at is not None
+    assert (broken_at.number, broken_at.problem) == (1, "missing")
+
+
+def test_an_end_whose_number_was_raised_is_itself_named(
+    written: StorageBundle, raw: Any, tag: str, verify: Callable[[], ChainReport]
+) -> None:
+    raw.hset(f"{tag}ledger_end", "number", ENTRIES + 1)
+
+    broken_at = verify().broken_at
+    assert broken_at is not None
+    assert broken_at.record == f"{tag}ledger_end"
+    assert written.decision_ledger.count_entries() == ENTRIES
+
+
+def test_a_flow_changed_to_one_of_another_partition_is_named(
+    redis_url: str, namespace: str
+) -> None:
+    with (
+        open_storage(redis_url, namespace=namespace, partitions=5) as bundle,
+        connect(redis_url, attempt_timeout_sec=5).client as client,
+    ):
+        for number in range(20):
+            bundle.decision_ledger.append(Intent(f"f{number}"), agent_id="a")
+        tampering = Tampering(client, f"{{{namespace}:3}}:")
+        entry_id, words = tampering.entries[0]
+        named = words[1].decode()
+        for at in range(8):
+            tampering.store(
+                [(entry_id, [words[0], flipped(words[1], 1, 1 << at), *words[2:]])]
+                + tampering.entries[1:]
+            )
+            report = bundle.decision_ledger.verify_ledger()
+            assert report.broken_at is not None, (named, at)
+            assert report.broken_at.record == tampering.record(0)
 
 
 def test_an_index_that_leads_elsewhere_counts(

@@ -64,6 +64,47 @@ def test_a_missing_entry_is_named_by_its_number(written: StorageBundle, raw: Raw
         assert (broken_at.number, broken_at.problem) == (number, "missing")
 
 
+@pytest.mark.parametrize("column", TEXTS)
+def test_the_same_bytes_of_another_type_count(
+    written: StorageBundle, raw: Raw, column: str
+) -> None:
+    """A BLOB equals no text: its flow would not be found."""
+    raw(f"UPDATE decision_ledger_entries SET {column} = CAST({column} AS BLOB) WHERE id = 2")
+
+    broken_at = written.decision_ledger.verify_ledger().broken_at
+    assert broken_at is not None
+    assert broken_at.number == 2
+
+
+@pytest.mark.parametrize("column", ["dfid", "root_dfid", "agent_id", "event", "chain_link"])
+def test_the_same_bytes_of_another_type_count_in_the_audit_log(
+    path: Path, raw: Raw, column: str
+) -> None:
+    with sqlite_storage(path, audit_chain=True) as store:
+        for _ in range(3):
+            store.decision_audit.record("f", "E", agent_id="a")
+        raw(f"UPDATE decision_audit_events SET {column} = CAST({column} AS BLOB) WHERE id = 2")
+
+        broken_at = store.decision_audit.verify_audit().broken_at
+        assert broken_at is not None
+        assert broken_at.number == 2
+
+
+def test_a_changed_byte_in_the_index_of_flows_counts(written: StorageBundle, path: Path) -> None:
+    written.close()
+    content = path.read_bytes()
+    # The index has its own copy of each dfid, in front of the entry's number.
+    places = [at for at in range(len(content)) if content.startswith(b"d-4\x04", at)]
+    assert len(places) == 1
+    path.write_bytes(content[: places[0]] + b"d-5" + content[places[0] + 3 :])
+
+    with sqlite_storage(path) as store:
+        broken_at = store.decision_ledger.verify_ledger().broken_at
+        assert broken_at is not None
+        assert (broken_at.number, broken_at.dfid) == (4, "d-4")
+        assert "index" in broken_at.problem
+
+
 def test_a_renumbered_entry_counts(written: StorageBundle, raw: Raw) -> None:
     raw("UPDATE decision_ledger_entries SET id = 99 WHERE id = 3")
 
@@ -124,14 +165,15 @@ def test_rows_trimmed_while_the_audit_chain_is_walked_are_not_missing(path: Path
     with sqlite_storage(path, audit_chain=True) as store:
         audit: Any = store.decision_audit
         audit.record_many([{"dfid": "f", "event": "E"}] * 10)
-        walk = audit._walk
+        read = audit._database.read
 
-        def trim_then_walk(begin: Any, points: Any) -> Any:
-            audit._walk = walk
-            assert audit.trim(max_rows=4) == 6
-            return walk(begin, points)
+        def trim_before_the_rows(sql: str, *values: object) -> Any:
+            if "chain_number" in sql:
+                audit._database.read = read
+                assert audit.trim(max_rows=4) == 6
+            return read(sql, *values)
 
-        audit._walk = trim_then_walk
+        audit._database.read = trim_before_the_rows
         report = audit.verify_audit()
 
     assert (report.verified, report.broken_at) == (4, None)

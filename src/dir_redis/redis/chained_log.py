@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dir_redis.chain import (
-    WALKS,
+    BEGINNING,
     ChainEnd,
     ChainWalk,
     SaidEnd,
@@ -35,7 +35,12 @@ FindLinks = Callable[[str, list[Entry]], Steps[list[Found]]]
 
 
 def verify_chains(
-    keys: Keys, kind: str, anchors: Sequence[Sequence[Waypoint]], find_links: FindLinks
+    keys: Keys,
+    kind: str,
+    anchors: Sequence[Sequence[Waypoint]],
+    find_links: FindLinks,
+    *,
+    trimmed: bool,
 ) -> Steps[ChainReport]:
     """Walk a log's chains in all partitions up to the first break.
 
@@ -44,32 +49,42 @@ def verify_chains(
         kind: the log, ``"audit"`` or ``"ledger"``.
         anchors: what each partition's chain has to pass through.
         find_links: see :data:`FindLinks`.
+        trimmed: whether entries are ever dropped from it, so that a chain may begin later.
     """
     walks: list[ChainWalk] = []
     logs = keys.in_each_partition(kind)
     for log, end_key, points in zip(
         logs, keys.in_each_partition(f"{kind}_end"), anchors, strict=True
     ):
-        for _ in range(WALKS):
-            begin = yield from _read_end(end_key, ("trimmed_number", "trimmed_link"))
-            check_reaches("anchor", points, begin)
-            walk = ChainWalk(begin, (yield from _said_end(end_key)), points, log)
-            broken_at = yield from _walk(walk, log, find_links)
-            broken_at = broken_at or walk.finish((yield from _said_end(end_key)))
-            if broken_at is None:
-                break
-            if begin == (yield from _read_end(end_key, ("trimmed_number", "trimmed_link"))):
-                return report([*walks, walk], broken_at)
-            # Rows were trimmed meanwhile: what is missing was dropped on purpose.
+        begin = (yield from _read_begin(end_key)) if trimmed else BEGINNING
+        check_reaches("anchor", points, begin)
+        walk = ChainWalk(begin, (yield from _said_end(end_key)), points, log)
         walks.append(walk)
-    return report(walks, broken_at)
+        broken_at = yield from _walk(walk, log, find_links, end_key if trimmed else None)
+        if broken_at is not None:
+            return report(walks, broken_at)
+        broken_at = walk.finish((yield from _said_end(end_key)))
+        if broken_at is not None and trimmed and walk.explains((yield from _read_begin(end_key))):
+            broken_at = walk.finish((yield from _said_end(end_key)))
+        if broken_at is not None:
+            return report(walks, broken_at)
+    return report(walks, None)
 
 
-def _walk(walk: ChainWalk, log: str, find_links: FindLinks) -> Steps[ChainBreak | None]:
+def _walk(
+    walk: ChainWalk, log: str, find_links: FindLinks, trimmed_by: str | None
+) -> Steps[ChainBreak | None]:
+    """Walk one partition; ``trimmed_by`` is the key that tells what was trimmed meanwhile."""
     reader = LogReader([log], [""], page_rows=_PAGE_ROWS)
     while page := [entry for _, entry in (yield from reader.read())]:
         for found in (yield from find_links(log, page)):
-            broken_at = found if isinstance(found, ChainBreak) else walk.step(found)
+            if isinstance(found, ChainBreak):
+                return found
+            broken_at = walk.step(found)
+            if broken_at is not None and trimmed_by is not None:
+                # What is missing before a row was dropped by the time that this is asked.
+                begin = yield from _read_begin(trimmed_by)
+                broken_at = walk.step(found) if walk.explains(begin) else broken_at
             if broken_at is not None:
                 return broken_at
     return None
@@ -110,6 +125,11 @@ def _said_end(end_key: str) -> Steps[SaidEnd]:
         return Waypoint((yield from _read_end(end_key, ("number", "link"))), end_key)
     except CorruptRecordError as error:
         return error
+
+
+def _read_begin(end_key: str) -> Steps[ChainEnd]:
+    """Ask where a chain begins: behind the last entry that was trimmed."""
+    return (yield from _read_end(end_key, ("trimmed_number", "trimmed_link")))
 
 
 def _read_end(end_key: str, fields: tuple[str, str]) -> Steps[ChainEnd]:

@@ -198,7 +198,7 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
     @operation
     def verify_audit(self, *, anchor: str | None = None) -> Steps[ChainReport]:
         anchors = parse_anchor("anchor", anchor, self._keys.partitions)
-        return (yield from verify_chains(self._keys, _LOG, anchors, _chained_page))
+        return (yield from verify_chains(self._keys, _LOG, anchors, _chained_page, trimmed=True))
 
     def _append_all(self, batches: list[tuple[str, list[AuditRecord]]], stored: int) -> Steps[None]:
         """Append the batches of several partitions, of which some rows are stored already."""

@@ -65,7 +65,8 @@ class RedisDecisionLedgerStorage(RedisStorage, LedgerChainStorage):
     @operation
     def verify_ledger(self, *, anchor: str | None = None) -> Steps[ChainReport]:
         anchors = parse_anchor("anchor", anchor, self._keys.partitions)
-        return (yield from verify_chains(self._keys, _LOG, anchors, self._find_links))
+        find_links = self._find_links
+        return (yield from verify_chains(self._keys, _LOG, anchors, find_links, trimmed=False))
 
     def _of_flow(self, dfid: str) -> Steps[list[dict[str, Any]]]:
         entries = yield from read_flow(self._keys, _LOG, dfid)
@@ -79,15 +80,25 @@ class RedisDecisionLedgerStorage(RedisStorage, LedgerChainStorage):
     def _find_links(self, log: str, page: list[Entry]) -> Steps[list[Found]]:
         """Make links of a page of entries; see also that every flow finds its entry."""
         links = [_stored_link(log, entry) for entry in page]
-        flows = [self._keys.log_of_flow(_LOG, link.dfid or "") for link in links]
-        index = yield Call("flow_log_index", tuple(flows), (2,))
+        # A dfid that was changed may belong into another slot; its link will say so.
+        flows = {
+            entry.place: self._keys.log_of_flow(_LOG, link.dfid)
+            for link, entry in zip(links, page, strict=True)
+            if link.dfid is not None and self._keys.log(_LOG, link.dfid) == log
+        }
+        index = []
+        if flows:
+            index = yield Call("flow_log_index", tuple(flows.values()), (2,))
+        ids_by_place = dict(zip(flows, index, strict=True))
         found: list[Found] = []
-        for link, flow, entry, ids in zip(links, flows, page, index, strict=True):
+        for link, entry in zip(links, page, strict=True):
             found.append(link)
+            ids = ids_by_place.get(entry.place, [])
             if [as_text(one) for one in ids] != [entry.place]:
                 problem = f"it should lead to entry {entry.place} and nowhere else"
                 number = link.number if isinstance(link.number, int) else 0
-                found.append(ChainBreak(flow, number, link.dfid, problem))
+                record = flows.get(entry.place, log)
+                found.append(ChainBreak(record, number, link.dfid, problem))
         return found
 
 

@@ -41,8 +41,9 @@ _CORRUPT = re.compile(r"DIRCORRUPT (\d+)")
 # With these a server refuses a script before its first write; scripts check all else themselves.
 _NOTHING_WRITTEN = {"OOM", "READONLY", "MISCONF", "NOREPLICAS", "WRONGTYPE"}
 
-# redis-py's messages may be very long.
+# redis-py's messages may be very long, and so may be a list of keys.
 _LONGEST_CAUSE = 200
+_MOST_KEYS = 20
 
 _ADVICE = {
     "OOM": "the server is out of memory: raise maxmemory or free some",
@@ -140,7 +141,9 @@ def explain(
         maybe_applied: whether it is a write of which an attempt may have gone through.
     """
     text = str(fault.error)
-    records = " or ".join(key for key in keys if "}:op:" not in key)
+    own = [key for key in keys if "}:op:" not in key]
+    more = [f"{len(own) - _MOST_KEYS} more"] if len(own) > _MOST_KEYS else []
+    records = " or ".join([*own[:_MOST_KEYS], *more])
     if isinstance(fault.error, UnicodeDecodeError):
         return CorruptRecordError(records, f"it should hold UTF-8 ({text})")
     corrupt = _CORRUPT.search(text)

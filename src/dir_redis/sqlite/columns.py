@@ -22,8 +22,16 @@ def json_column(text: str) -> str | bytes:
 
 
 def as_bytes(*columns: str) -> str:
-    """The columns in a SELECT as the bytes they hold: text need not be UTF-8 any more."""
-    return ", ".join(f"CAST({column} AS BLOB)" for column in columns)
+    """The columns in a SELECT as the bytes of the text they hold, which need not be UTF-8 any more.
+
+    NULL stays NULL. What is neither, such as a BLOB of the same bytes (which equals no text),
+    becomes bytes that are no UTF-8.
+    """
+    return ", ".join(
+        f"CASE typeof({column}) WHEN 'text' THEN CAST({column} AS BLOB) "
+        f"WHEN 'null' THEN NULL ELSE x'FF' END"
+        for column in columns
+    )
 
 
 def text_of(column: bytes | None) -> str | None:

@@ -23,11 +23,9 @@ from dir_redis.audit_events import (
     records_of,
 )
 from dir_redis.chain import (
-    WALKS,
     ChainEnd,
     ChainWalk,
     StoredLink,
-    Waypoint,
     check_reaches,
     next_end,
     parse_anchor,
@@ -180,24 +178,25 @@ class SqliteDecisionAuditStorage(SqliteStorage, AuditStreamStorage):
     @checked
     def verify_audit(self, *, anchor: str | None = None) -> ChainReport:
         [points] = parse_anchor("anchor", anchor, 1)
-        for _ in range(WALKS):
-            begin = read_chain_begin(self._database.read, _CHAIN)
-            check_reaches("anchor", points, begin)
-            found = self._walk(begin, points)
-            if found.intact or read_chain_begin(self._database.read, _CHAIN) == begin:
-                break  # else rows were trimmed meanwhile
-        return found
-
-    def _walk(self, begin: ChainEnd, points: Sequence[Waypoint]) -> ChainReport:
-        walk = ChainWalk(begin, said_end(self._database.read, _CHAIN), points, _TABLE)
-        after = 0
-        while rows := self._database.read(_CHAINED_PAGE, after):
+        read = self._database.read
+        begin = read_chain_begin(read, _CHAIN)
+        check_reaches("anchor", points, begin)
+        walk = ChainWalk(begin, said_end(read, _CHAIN), points, _TABLE)
+        after = -(2**63)
+        while rows := read(_CHAINED_PAGE, after):
             for row in rows:
-                broken_at = walk.step(_stored_link(row))
+                found = _stored_link(row)
+                broken_at = walk.step(found)
+                # What is missing before a row was dropped by the time that this is asked.
+                if broken_at is not None and walk.explains(read_chain_begin(read, _CHAIN)):
+                    broken_at = walk.step(found)
                 if broken_at is not None:
                     return report([walk], broken_at)
             after = rows[-1][0]
-        return report([walk], walk.finish(said_end(self._database.read, _CHAIN)))
+        broken_at = walk.finish(said_end(read, _CHAIN))
+        if broken_at is not None and walk.explains(read_chain_begin(read, _CHAIN)):
+            broken_at = walk.finish(said_end(read, _CHAIN))
+        return report([walk], broken_at)
 
     def _page(self, dfid: str | None, after: int) -> list[tuple[int, Any]]:
         of_flow, flow = ("", ()) if dfid is None else ("dfid = ? AND", (dfid,))
@@ -283,7 +282,8 @@ def _stored_link(row: Any) -> StoredLink | None:
     dfid, event, step_id, state, details, root_dfid, agent_id, severity, timestamp, link = map(
         text_of, columns
     )
-    whole = None not in (dfid, event, step_id, state, details, severity, timestamp)
+    spoilt = any(column is not None and text_of(column) is None for column in columns)
+    whole = not spoilt and None not in (dfid, event, step_id, state, details, severity, timestamp)
     record = AuditRecord(
         *(str(dfid), str(event), str(step_id), str(state), str(details), root_dfid, agent_id),
         severity=str(severity),

@@ -11,7 +11,7 @@ from dir_redis.errors import CorruptRecordError
 from dir_redis.fleet_protocols import LedgerChainStorage
 from dir_redis.ledger_entries import LedgerRecord, check_same, ledger_entry, ledger_record
 from dir_redis.protocols import VerifiedIntent
-from dir_redis.records import ChainReport
+from dir_redis.records import ChainBreak, ChainReport
 from dir_redis.sqlite.chain_ends import read_chain_end, rows_of, said_end, write_chain_end
 from dir_redis.sqlite.columns import as_bytes, moment_column, parse_object, read_moment, text_of
 from dir_redis.sqlite.storage import SqliteStorage
@@ -22,7 +22,12 @@ _FIELDS = ", ".join(LedgerRecord._fields)
 _SELECT = f"SELECT {_FIELDS}, id, committed_at, link FROM {_TABLE}"
 # As bytes, so that text which is no UTF-8 any more is found and named like any other change.
 _AS_BYTES = as_bytes(*LedgerRecord._fields, "committed_at", "link")
-_PAGE_ROWS = 2000
+_PAGE = f"""
+    SELECT {_AS_BYTES}, id, (
+        SELECT id FROM {_TABLE} AS found
+        INDEXED BY sqlite_autoindex_{_TABLE}_1 WHERE found.dfid = entry.dfid)
+    FROM {_TABLE} AS entry NOT INDEXED WHERE id > ? ORDER BY id LIMIT 2000
+"""
 
 
 class SqliteDecisionLedgerStorage(SqliteStorage, LedgerChainStorage):
@@ -55,15 +60,16 @@ class SqliteDecisionLedgerStorage(SqliteStorage, LedgerChainStorage):
         [points] = parse_anchor("anchor", anchor, 1)
         walk = ChainWalk(BEGINNING, said_end(self._database.read, _CHAIN), points, _TABLE)
         after = -(2**63)
-        while rows := self._database.read(
-            f"SELECT {_AS_BYTES}, id FROM {_TABLE} WHERE id > ? ORDER BY id LIMIT {_PAGE_ROWS}",
-            after,
-        ):
-            for row in rows:
-                broken_at = walk.step(_stored_link(row))
+        while rows := self._database.read(_PAGE, after):
+            for *row, row_id, found_id in rows:
+                link = _stored_link(row, row_id)
+                broken_at = walk.step(link)
+                if broken_at is None and found_id != row_id:
+                    problem = f"its index does not lead from {link.dfid!r} to it"
+                    broken_at = ChainBreak(link.record, row_id, link.dfid, problem)
                 if broken_at is not None:
                     return report([walk], broken_at)
-            after = rows[-1][-1]
+            after = rows[-1][-2]
         return report([walk], walk.finish(said_end(self._database.read, _CHAIN)))
 
 
@@ -90,8 +96,7 @@ def append_entry(connection: sqlite3.Connection, record: LedgerRecord, moment: i
     write_chain_end(connection, _CHAIN, end)
 
 
-def _stored_link(row: Any) -> StoredLink:
-    *columns, row_id = row
+def _stored_link(columns: list[Any], row_id: int) -> StoredLink:
     texts = [text_of(column) for column in columns]
     *fields, committed_at, link = texts
     return StoredLink(
