@@ -55,10 +55,11 @@ class StorageUnavailableError(StorageError):
             or may not have been applied; False when nothing can have been applied.
     """
 
+    _go_on: Callable[[], Any] | None = None
+
     def __init__(self, message: str, outcome_unknown: bool) -> None:
         super().__init__(message, outcome_unknown)
         self.outcome_unknown = outcome_unknown
-        self._go_on: Callable[[], Any] | None = None
 
     def __str__(self) -> str:
         return str(self.args[0])

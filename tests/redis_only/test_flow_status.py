@@ -280,7 +280,7 @@ def test_closing_wakes_who_waits_for_what_the_flow_held(
     )
     request = next(steps)
     while not isinstance(request, WaitForItem):
-        request = steps.send(locks._driver._reply_to(request))
+        request = steps.send(locks._driver._reply_to(request, None, []))
 
     partitioned.lifecycle.close_flow(dfid, "CLOSED")
 

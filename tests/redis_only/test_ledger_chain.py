@@ -175,7 +175,7 @@ def test_every_byte_of_the_chains_end_counts(
 def test_a_beginning_that_claims_entries_were_trimmed_counts(
     tampering: Tampering, raw: Any, tag: str, verify: Callable[[], ChainReport]
 ) -> None:
-    (entry_id, words), *rest = tampering.entries
+    (_, words), *rest = tampering.entries
     fields = dict(zip(words[::2], words[1::2], strict=True))
     tampering.store(rest)
     raw.delete(f"{tag}ledger_flow:f1")
