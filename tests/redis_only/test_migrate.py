@@ -690,14 +690,14 @@ def test_reading_and_writing_go_page_by_page(opened: Callable[..., StorageBundle
         reading = raw(store).read(Session)
         first = next(reading)
         # A scan, of one key each, may pass over what other tests left on the server.
-        pages_begun = sum(int(command[2]) > 1 for command in sent)
+        pages_begun = sum(command[0] == "EVALSHA" and int(command[2]) > 1 for command in sent)
         rest = list(reading)
 
     assert by_key([first, *rest]) == by_key(records)
     # Keys of a call: the records of one page, and the session's.
     assert max(int(command[2]) for command in written) == 501
     assert len(written) <= 8
-    assert pages_begun == 1
+    assert 1 <= pages_begun <= 2  # of the six that there are
     assert max(int(command[2]) for command in sent) <= 501
 
 
