@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import BACKENDS
 from tests.dir_core_needed import need_dir_core
+
+# The conformance suite has shown already that the others answer like these.
+KERNEL_BACKENDS = [name for name in BACKENDS if name not in ("fakeredis", "redis62", "cluster")]
 
 MANAGERS = {"unmodified": "dir_core", "kernel": "dir_redis.kernel"}
 
@@ -25,6 +29,12 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     from tests.kernel.offers import AMENDMENTS
 
     return None if AMENDMENTS else True
+
+
+@pytest.fixture(params=KERNEL_BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of the backend a test runs on."""
+    return str(request.param)
 
 
 @pytest.fixture(params=MANAGERS)
