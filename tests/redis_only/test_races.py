@@ -14,6 +14,7 @@ import pytest
 from dir_redis import InsufficientCapacityError, StorageBundle, open_storage
 from dir_redis.told_amounts import ToldAmounts
 from tests.conftest import SERVERS
+from tests.dir_core_needed import need_dir_core
 
 # A process forked from a fresh one starts in milliseconds, and inherits no thread or connection.
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -197,7 +198,7 @@ def acquire_with_the_kernels_manager(bundle: StorageBundle, number: int) -> int:
 def test_the_kernels_manager_itself_never_reserves_too_much(
     server_url: str, namespace: str
 ) -> None:
-    pytest.importorskip("dir_core", reason="dir-core needs Python 3.12")
+    need_dir_core()
     with (
         open_storage(server_url, namespace=namespace) as bundle,
         Sampler(server_url, namespace) as sampler,
