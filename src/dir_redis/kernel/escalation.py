@@ -39,7 +39,9 @@ class EscalationManager(CoreEscalationManager):
         *,
         storage: EscalationQueueStorage | None = None,
     ) -> None:
-        chosen = chosen_storage(self, storage, db_path, SqliteEscalationStorage, "escalate")
+        chosen = chosen_storage(
+            self, "escalation", storage, db_path, SqliteEscalationStorage, "escalate"
+        )
         super().__init__(None, max_escalations_per_hour, refill_interval_sec, storage=chosen)
 
     def request_escalation(

@@ -41,7 +41,7 @@ def transition(
         TypeError: the storage lacks the atomic operation.
     """
     if storage is not None:
-        require("transition", storage, "transition")
+        require("transition", "lifecycle", storage, "transition")
         storage.transition(dfid, from_status, to_status, allowed=None, root_dfid=root_dfid)
     elif db_path is not None:
         with closing(SqliteLifecycleStorage(db_path)) as opened:

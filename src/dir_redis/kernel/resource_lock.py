@@ -43,7 +43,9 @@ class ResourceLockManager(CoreResourceLockManager):
     ) -> None:
         needs = ("acquire_batch", "reserve")
         file = None if availability_provider is None else db_path  # refused below: open nothing
-        chosen = chosen_storage(self, storage, file, SqliteResourceLockStorage, *needs)
+        chosen = chosen_storage(
+            self, "resource_lock", storage, file, SqliteResourceLockStorage, *needs
+        )
         super().__init__(None, availability_provider, storage=chosen)
 
     def acquire(

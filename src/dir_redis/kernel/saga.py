@@ -52,7 +52,7 @@ class SagaCompensation(CoreSagaCompensation):
         owner: str | None = None,
     ) -> None:
         needs = ("claim_dirty", "renew_dirty", "release_dirty")
-        chosen = chosen_storage(self, storage, db_path, SqliteSagaStorage, *needs)
+        chosen = chosen_storage(self, "saga", storage, db_path, SqliteSagaStorage, *needs)
         super().__init__(
             None, revert_callback, close_all_callback, alert_human_callback, storage=chosen
         )
