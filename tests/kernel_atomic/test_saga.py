@@ -203,9 +203,24 @@ def test_who_was_superseded_clears_nothing_and_says_so(bundle):
     assert result == CompensationResult(
         success=False,
         message="REVERT was done, but the claim on the flow was lost meanwhile: it was marked "
-        "again or taken over, and is still dirty",
+        "again or taken over, and may still be dirty",
     )
     bundle.saga.renew_dirty("f", taken[0].epoch, 60)
+
+
+def test_a_claim_that_was_lost_is_told_though_another_has_cleared_the_flow(bundle):
+    def hang_until_another_is_done(*_):
+        bundle.saga.mark_dirty("f", "pay", "{}")
+        another = saga(bundle, revert_callback=lambda *_: True)
+        return another.execute_compensation("f", REVERT).success
+
+    compensation = saga(bundle, revert_callback=hang_until_another_is_done)
+    compensation.mark_dirty("f", "pay", {})
+    result = compensation.execute_compensation("f", REVERT)
+
+    assert not result.success
+    assert "the claim on the flow was lost" in result.message
+    assert compensation.get_dirty_flows() == []
 
 
 def test_a_lease_lost_by_the_callback_itself_is_its_own_error(bundle):
@@ -292,14 +307,31 @@ def test_a_store_that_is_away_for_a_while_costs_no_second_compensation(bundle, e
     assert bundle.saga.get_dirty_flows() == []
 
 
-def test_what_was_cleared_though_the_answer_got_lost_is_done(bundle):
-    bundle.saga.mark_dirty("f", "pay", "{}")
-    away = StorageUnavailableError("away", outcome_unknown=True)
-    slow = SlowToClear(bundle.saga, away, applied=True)
+def test_what_was_cleared_though_the_answer_got_lost_is_done(bundle, caplog):
+    refused = threading.Event()
 
-    assert compensated(slow) == (CompensationResult(success=True, message="REVERT"), 1)
+    def renew(*given):
+        try:
+            bundle.saga.renew_dirty(*given)
+        except LeaseLostError:
+            refused.set()
+            raise
+
+    bundle.saga.mark_dirty("f", "pay", "{}")
+    slow = SlowToClear(
+        bundle.saga,
+        StorageUnavailableError("away", outcome_unknown=True),
+        applied=True,
+        meanwhile=lambda: refused.wait(PATIENCE_SEC),
+    )
+    slow.renew_dirty = renew
+
+    done = CompensationResult(success=True, message="REVERT")
+    assert compensated(slow, lease_sec=2.0) == (done, 1)
+    assert refused.is_set()
     assert slow.attempts == ["f"] * 2
     assert bundle.saga.get_dirty_flows() == []
+    assert "is lost" not in caplog.text
 
 
 def test_a_mark_made_while_the_store_was_away_survives(bundle):

@@ -80,7 +80,7 @@ class SagaCompensation(CoreSagaCompensation):
 
         Returns:
             As dir-core's. Also without success if the flow is being compensated elsewhere, or if
-            the claim was lost while the callback ran: then the flow is still dirty.
+            the claim was lost while the callback ran: then the flow may still be dirty.
 
         Raises:
             StorageError: the store failed; after the callback, the flow may still be dirty.
@@ -110,7 +110,7 @@ class SagaCompensation(CoreSagaCompensation):
             return CompensationResult(
                 success=False,
                 message=f"{action} was done, but the claim on the flow was lost meanwhile: it was "
-                "marked again or taken over, and is still dirty",
+                "marked again or taken over, and may still be dirty",
             )
         return result
 
