@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import dir_core
 import pytest
 from dir_core import (
     DimReasonCode,
@@ -126,13 +127,33 @@ def test_a_proposal_of_no_kind_is_rejected(runtime):
     )
 
 
-@pytest.mark.parametrize("missing", ["dfid", "agent_id"])
-def test_a_proposal_without_a_flow_or_an_agent_is_an_error(runtime, bundle, missing):
+def test_a_proposal_without_a_flow_is_an_error(runtime, bundle):
     """No store of this package keeps records under an empty id, so it is not a verdict."""
-    with pytest.raises(ValueError, match=missing):
-        runtime.evaluate_proposal(proposal(**{missing: ""}), {})
+    with pytest.raises(ValueError, match="dfid"):
+        runtime.evaluate_proposal(proposal(dfid=""), {})
 
     assert rows(bundle) == []
+
+
+def test_a_proposal_without_an_agent_is_an_error_unless_the_kernel_judges_it(
+    managers, runtime, bundle, governor
+):
+    def evaluate():
+        return runtime.evaluate_proposal(
+            proposal(agent_id=""), {"price": 10}, retry_governor=governor
+        )
+
+    if managers is dir_core:  # it stores the agent first
+        with pytest.raises(ValueError, match="agent_id"):
+            evaluate()
+        assert rows(bundle) == []
+        return
+
+    assert evaluate() == rejected("Missing agent_id")
+    (row,) = rows(bundle)
+    assert (row["event"], row["details"]["reason"]) == ("PROPOSAL_REJECT", "Missing agent_id")
+    assert runtime.context_store.get_session("flow") == {"price": 10}
+    assert bundle.intent_retry.get_count("flow") == 1
 
 
 @pytest.mark.parametrize(

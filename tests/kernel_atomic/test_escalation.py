@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from datetime import UTC, datetime
 
+import dir_core
 import pytest
 from dir_core import EscalationRequest, PolicyProposal
 
@@ -132,8 +134,22 @@ def test_a_request_from_dir_cores_model_spends_the_same_budget(bundle, severity,
     assert (request["dfid"], request["reason"], request["impact"]) == ("f", "limit", impact)
 
 
-def test_a_window_of_more_than_30_days_is_refused(bundle):
-    escalations = EscalationManager(storage=bundle.escalation, refill_interval_sec=30 * 86_400 + 1)
+@pytest.mark.parametrize(
+    ("limit", "granted"), [(-1, 0), (0, 0), (0.5, 1), (2.0, 2), (2.5, 3), (math.inf, 5)]
+)
+def test_a_limit_may_be_any_number_as_in_dir_core(bundle, limit, granted):
+    cores = dir_core.storage.MemoryEscalationStorage()
+    for manager in (
+        EscalationManager(storage=bundle.escalation, max_escalations_per_hour=limit),
+        dir_core.EscalationManager(storage=cores, max_escalations_per_hour=limit),
+    ):
+        outcomes = [ask(manager, f"f{n}") for n in range(5)]
+        assert outcomes == [GRANTED] * granted + [BUDGET_EXHAUSTED] * (5 - granted)
+
+
+@pytest.mark.parametrize("window_sec", [0, -1, 30 * 86_400 + 1])
+def test_a_window_of_nothing_or_of_more_than_30_days_is_refused(bundle, window_sec):
+    escalations = EscalationManager(storage=bundle.escalation, refill_interval_sec=window_sec)
     with pytest.raises(ValueError, match="window_sec"):
         ask(escalations, "f")
     assert escalations.get_pending() == []

@@ -34,6 +34,14 @@ MISSING = {
     "ResourceLockManager": "reserve",
     "SagaCompensation": "claim_dirty and renew_dirty and release_dirty",
 }
+KINDS = {
+    "AgentRegistry": "agent_registry",
+    "ContextStore": "context",
+    "EscalationManager": "escalation",
+    "IntentRetryGovernor": "intent_retry",
+    "ResourceLockManager": "resource_lock",
+    "SagaCompensation": "saga",
+}
 
 
 def made(name: str, **storage):
@@ -105,22 +113,29 @@ def test_a_storage_without_the_operations_is_refused_and_says_which(name):
     assert str(refused.value) == (
         f"{name} of dir_redis.kernel needs a storage with {MISSING[name]}, which "
         f"dir_core.storage.memory.{MANAGERS[name].__name__} has not: take a storage "
-        "of a bundle, such as dir_redis.open_storage().resource_lock, or dir_core's own "
+        f"of a bundle, such as dir_redis.open_storage().{KINDS[name]}, or dir_core's own "
         f"{name} for this one"
     )
 
 
+@pytest.mark.parametrize("name", MANAGERS)
+def test_the_storage_that_is_named_instead_will_do(name):
+    made(name, storage=getattr(memory_storage(), KINDS[name]))
+
+
 def test_the_others_refuse_such_storages_too():
-    with pytest.raises(TypeError, match="run_once"):
+    with pytest.raises(TypeError, match=r"run_once, .*open_storage\(\)\.idempotency, "):
         kernel.IdempotencyGuard(dir_core.storage.MemoryIdempotencyStorage())
-    with pytest.raises(TypeError, match=r"transition of dir_redis\.kernel needs"):
+    with pytest.raises(TypeError, match=r"transition of dir_redis\.kernel needs .*\.lifecycle, "):
         kernel.transition(
             "f",
             kernel.FlowStatus.CREATED,
             kernel.FlowStatus.ACTIVE,
             storage=dir_core.storage.MemoryLifecycleStorage(),
         )
-    with pytest.raises(TypeError, match="append and all_entries_chronological and count_entries"):
+    with pytest.raises(
+        TypeError, match=r"append and all_entries_.* and count_entries.*\.decision_ledger, "
+    ):
         kernel.DecisionLedger(object())
     with pytest.raises(TypeError, match=r"AgentRegistry of dir_redis\.kernel needs"):
         kernel.DecisionRuntime(dir_core.memory_storage())

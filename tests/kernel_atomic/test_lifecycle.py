@@ -6,7 +6,12 @@ import itertools
 
 import pytest
 
-from dir_redis import StorageError, TransitionConflictError, sqlite_storage
+from dir_redis import (
+    StorageError,
+    StorageUnavailableError,
+    TransitionConflictError,
+    sqlite_storage,
+)
 from dir_redis.kernel import FlowStatus, IntentRetryGovernor, transition
 
 CREATED, ACTIVE, ABORTED, CLOSED = (
@@ -81,6 +86,57 @@ def test_an_end_that_does_not_come_resets_nothing(bundle):
 
     with pytest.raises(StorageError, match="away"):
         transition("f", CREATED, CLOSED, governor, storage=Unreachable())
+    assert bundle.intent_retry.get_count("f") == 2
+
+
+@pytest.mark.parametrize("end", [CLOSED, ABORTED])
+def test_a_reset_that_failed_is_made_up_for_by_the_same_call_again(bundle, end):
+    governor = rejected(bundle.intent_retry)
+
+    class Away:
+        def reset(self, _dfid):
+            raise StorageError("away")
+
+    with pytest.raises(StorageError, match="away"):
+        transition("f", CREATED, end, Away(), storage=bundle.lifecycle)
+    with pytest.raises(StorageError, match="away"):
+        transition("f", CREATED, end, Away(), storage=bundle.lifecycle)
+    assert bundle.intent_retry.get_count("f") == 2
+    with pytest.raises(TransitionConflictError) as refused:
+        transition("f", CREATED, end, governor, storage=bundle.lifecycle)
+
+    assert refused.value.actual == end
+    assert bundle.intent_retry.get_count("f") == 0
+    assert statuses(bundle.lifecycle) == [("CREATED", end)]
+
+
+def test_so_is_one_of_a_transition_whose_answer_got_lost(bundle):
+    governor = rejected(bundle.intent_retry)
+
+    class Unanswering:
+        def transition(self, *given, **named):
+            bundle.lifecycle.transition(*given, **named)
+            raise StorageUnavailableError("no answer", outcome_unknown=True)
+
+    with pytest.raises(StorageUnavailableError):
+        transition("f", CREATED, CLOSED, governor, storage=Unanswering())
+    assert bundle.intent_retry.get_count("f") == 2
+    with pytest.raises(TransitionConflictError):
+        transition("f", CREATED, CLOSED, governor, storage=bundle.lifecycle)
+
+    assert bundle.intent_retry.get_count("f") == 0
+
+
+@pytest.mark.parametrize(
+    ("actual", "wanted"),
+    [(ACTIVE, ACTIVE), (ACTIVE, CLOSED), (CLOSED, ABORTED), (CLOSED, ACTIVE)],
+)
+def test_a_conflict_in_which_the_flow_did_not_end_so_resets_nothing(bundle, actual, wanted):
+    transition("f", CREATED, actual, storage=bundle.lifecycle)
+    governor = rejected(bundle.intent_retry)
+    with pytest.raises(TransitionConflictError):
+        transition("f", CREATED, wanted, governor, storage=bundle.lifecycle)
+
     assert bundle.intent_retry.get_count("f") == 2
 
 

@@ -151,9 +151,36 @@ def test_it_tries_again_until_the_deadline_and_asks_the_provider_anew(bundle):
     assert [30 >= left > 20 for left, _ in busy.tries] == [True] * 4
 
 
-@pytest.mark.parametrize("timeout_sec", [0, -1])
+@pytest.mark.parametrize("wait", [False, True])
+def test_without_an_end_it_tries_or_waits_for_as_long_as_it_takes(bundle, race, wait):
+    locks = manager(bundle)
+    assert locks.acquire("f", {"capital": 60}, math.inf, wait=wait) is ACQUIRED
+    if not wait:
+        busy = Busy(bundle.resource_lock, times=3)
+        tries = ResourceLockManager(availability_provider=lambda _: 100, storage=busy)
+        assert tries.acquire("g", {"capital": 40}, math.inf) is ACQUIRED
+        assert len(busy.tries) == 4
+        return
+
+    def release():
+        until(lambda: somebody_waits(bundle))
+        locks.release("f")
+
+    waiting, _ = race([lambda: locks.acquire("g", {"capital": 60}, math.inf, wait=True), release])
+    assert waiting is ACQUIRED
+
+
+@pytest.mark.parametrize("wait", [False, True])
+@pytest.mark.parametrize("timeout_sec", [0, -1, -math.inf, math.nan])
+def test_without_time_what_fits_is_acquired(bundle, timeout_sec, wait):
+    locks = manager(bundle)
+
+    assert locks.acquire("f", {"capital": 60}, timeout_sec, wait=wait) is ACQUIRED
+    assert locks.acquire("g", {"capital": 60}, timeout_sec, wait=wait) is INSUFFICIENT
+
+
+@pytest.mark.parametrize("timeout_sec", [0, -1, math.nan])
 def test_without_time_it_tries_once(bundle, timeout_sec):
-    assert manager(bundle).acquire("f", {"capital": 1}, timeout_sec) is ACQUIRED
     busy = Busy(bundle.resource_lock, times=9)
     locks = ResourceLockManager(availability_provider=lambda _: 100, storage=busy)
 

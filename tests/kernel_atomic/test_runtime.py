@@ -6,6 +6,7 @@ import dir_core
 import pytest
 from dir_core import PolicyProposal
 
+from dir_redis import kernel
 from dir_redis.kernel import (
     AgentRegistry,
     ContextStore,
@@ -53,6 +54,43 @@ def test_a_decision_goes_through_them(bundle):
         for dfid in "fg"
     ]
     assert outcomes == [EscalationOutcome.GRANTED, EscalationOutcome.BUDGET_EXHAUSTED]
+
+
+@pytest.mark.parametrize("kind", ["buy", ""])
+def test_a_proposal_without_an_agent_is_judged_as_by_dir_core_with_its_own_stores(bundle, kind):
+    def judged(module, stores):
+        governor = module.IntentRetryGovernor(2, storage=stores.intent_retry)
+        runtime = module.DecisionRuntime(stores)
+        verdicts = [
+            runtime.evaluate_proposal(
+                proposal(agent_id="", policy_kind=kind), {"n": n}, retry_governor=governor
+            )
+            for n in range(3)
+        ]
+        rows = [
+            (row["event"], row["details"]) for row in stores.decision_audit.events_for_dfid("f")
+        ]
+        session = runtime.context_store.get_session("f")
+        return verdicts, rows, session, stores.intent_retry.get_count("f")
+
+    ours, cores = judged(kernel, bundle), judged(dir_core, dir_core.memory_storage())
+
+    assert ours == cores
+    missing = "agent_id" if kind else "policy_kind"
+    assert ours[0] == [("REJECT", f"Missing {missing}")] * 2 + [("REJECT", "REASONING_EXHAUSTION")]
+
+
+def test_nothing_is_kept_under_an_empty_agent_or_flow(bundle):
+    runtime = DecisionRuntime(bundle)
+    verdict = runtime.evaluate_proposal(proposal(agent_id=""), {}, record_audit=False)
+
+    assert verdict == ("REJECT", "Missing agent_id")
+    assert bundle.decision_audit.all_events_chronological() == []
+    for agent_id in ("", "a"):
+        with pytest.raises(ValueError, match="dfid must not be empty"):
+            runtime.evaluate_proposal(proposal("", agent_id=agent_id), {})
+    assert bundle.decision_audit.all_events_chronological() == []
+    assert bundle.agent_registry.list_active_agents() == []
 
 
 def test_the_refill_interval_is_the_budgets_window(bundle):

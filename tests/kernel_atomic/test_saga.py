@@ -9,7 +9,14 @@ import dir_core
 import pytest
 from dir_core import CompensationAction
 
-from dir_redis import LeaseLostError, StorageUnavailableError
+from dir_redis import (
+    CorruptRecordError,
+    LeaseLostError,
+    ResourceContentionError,
+    StorageRefusedError,
+    StorageUnavailableError,
+    UnconfirmedWriteError,
+)
 from dir_redis.kernel import CompensationResult, SagaCompensation
 
 REVERT, CLOSE_ALL = CompensationAction.REVERT, CompensationAction.CLOSE_ALL
@@ -196,9 +203,24 @@ def test_who_was_superseded_clears_nothing_and_says_so(bundle):
     assert result == CompensationResult(
         success=False,
         message="REVERT was done, but the claim on the flow was lost meanwhile: it was marked "
-        "again or taken over, and is still dirty",
+        "again or taken over, and may still be dirty",
     )
     bundle.saga.renew_dirty("f", taken[0].epoch, 60)
+
+
+def test_a_claim_that_was_lost_is_told_though_another_has_cleared_the_flow(bundle):
+    def hang_until_another_is_done(*_):
+        bundle.saga.mark_dirty("f", "pay", "{}")
+        another = saga(bundle, revert_callback=lambda *_: True)
+        return another.execute_compensation("f", REVERT).success
+
+    compensation = saga(bundle, revert_callback=hang_until_another_is_done)
+    compensation.mark_dirty("f", "pay", {})
+    result = compensation.execute_compensation("f", REVERT)
+
+    assert not result.success
+    assert "the claim on the flow was lost" in result.message
+    assert compensation.get_dirty_flows() == []
 
 
 def test_a_lease_lost_by_the_callback_itself_is_its_own_error(bundle):
@@ -237,15 +259,133 @@ def test_what_cannot_be_given_back_is_logged_and_the_answer_stands(bundle, caplo
     assert "the claim on 'f' was not given back: away" in caplog.text
 
 
-def test_what_may_not_have_been_cleared_is_an_error_and_stays_claimed(bundle):
-    bundle.saga.mark_dirty("f", "pay", "{}")
+class SlowToClear(Failing):
+    """A storage that clears a flow at the third attempt; it goes on doing all else.
+
+    With ``applied`` it clears at the first, and only the answers get lost.
+    """
+
+    def __init__(self, storage, error, *, applied=False, meanwhile=lambda: None):
+        super().__init__(storage, "clear_dirty")
+        self.clear, self.error, self.applied = storage.clear_dirty, error, applied
+        self.meanwhile, self.attempts = meanwhile, []
+
+    def _fail(self, dfid, *, epoch):
+        self.attempts.append(dfid)
+        if self.applied or len(self.attempts) == 3:
+            self.clear(dfid, epoch=epoch)
+        if len(self.attempts) < 3:
+            self.meanwhile()
+            raise self.error
+
+
+def compensated(storage, **options):
+    """What a callback that succeeds at once leads to, and how often it ran."""
+    ran = []
     compensation = SagaCompensation(
-        storage=Failing(bundle.saga, "clear_dirty"), revert_callback=lambda *_: True
+        storage=storage, revert_callback=lambda *_: ran.append(1) or True, **options
     )
+    return compensation.execute_compensation("f", REVERT), len(ran)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StorageUnavailableError("away", outcome_unknown=True),
+        StorageUnavailableError("away", outcome_unknown=False),
+        StorageRefusedError("out of memory", code="OOM"),
+        ResourceContentionError("the file is busy"),
+    ],
+    ids=repr,
+)
+def test_a_store_that_is_away_for_a_while_costs_no_second_compensation(bundle, error):
+    bundle.saga.mark_dirty("f", "pay", "{}")
+    slow = SlowToClear(bundle.saga, error)
+
+    assert compensated(slow) == (CompensationResult(success=True, message="REVERT"), 1)
+    assert slow.attempts == ["f"] * 3
+    assert bundle.saga.get_dirty_flows() == []
+
+
+def test_what_was_cleared_though_the_answer_got_lost_is_done(bundle, caplog):
+    refused = threading.Event()
+
+    def renew(*given):
+        try:
+            bundle.saga.renew_dirty(*given)
+        except LeaseLostError:
+            refused.set()
+            raise
+
+    bundle.saga.mark_dirty("f", "pay", "{}")
+    slow = SlowToClear(
+        bundle.saga,
+        StorageUnavailableError("away", outcome_unknown=True),
+        applied=True,
+        meanwhile=lambda: refused.wait(PATIENCE_SEC),
+    )
+    slow.renew_dirty = renew
+
+    done = CompensationResult(success=True, message="REVERT")
+    assert compensated(slow, lease_sec=2.0) == (done, 1)
+    assert refused.is_set()
+    assert slow.attempts == ["f"] * 2
+    assert bundle.saga.get_dirty_flows() == []
+    assert "is lost" not in caplog.text
+
+
+def test_a_mark_made_while_the_store_was_away_survives(bundle):
+    bundle.saga.mark_dirty("f", "pay", "{}")
+    away = StorageUnavailableError("away", outcome_unknown=True)
+    slow = SlowToClear(bundle.saga, away, meanwhile=lambda: bundle.saga.mark_dirty("f", "x", "{}"))
+    result, _ = compensated(slow)
+
+    assert not result.success
+    assert "the claim on the flow was lost" in result.message
+    assert bundle.saga.get_dirty_state("f") == {"failed_step": "x", "partial_state": {}}
+
+
+def test_a_claim_lasts_while_its_flow_is_being_cleared(bundle):
+    told = []
+
+    def clear_slowly(dfid, *, epoch):
+        deadline = time.monotonic() + 0.5  # more than a lease
+        while time.monotonic() < deadline:
+            told.append(bundle.saga.claim_dirty("another", 60, dfid))
+            time.sleep(0.01)
+        bundle.saga.clear_dirty(dfid, epoch=epoch)
+
+    bundle.saga.mark_dirty("f", "pay", "{}")
+    slow = Failing(bundle.saga, "clear_dirty")
+    slow.clear_dirty = clear_slowly
+
+    done = CompensationResult(success=True, message="REVERT")
+    assert compensated(slow, lease_sec=0.3) == (done, 1)
+    assert set(told) == {None}
+
+
+def test_what_may_not_have_been_cleared_is_an_error_and_is_not_given_back(bundle):
+    bundle.saga.mark_dirty("f", "pay", "{}")
+    away = Failing(bundle.saga, "clear_dirty")
+    given_back = []
+    away.release_dirty = lambda *given: given_back.append(given)
 
     with pytest.raises(StorageUnavailableError, match="away"):
-        compensation.execute_compensation("f", REVERT)
-    assert not claimable(bundle)
+        compensated(away, lease_sec=0.2)
+    assert given_back == []
+    assert bundle.saga.get_dirty_flows() == ["f"]
+
+
+@pytest.mark.parametrize(
+    "error", [CorruptRecordError("k", "garbage"), UnconfirmedWriteError("replicas=1", 0)], ids=repr
+)
+def test_what_no_other_attempt_changes_is_told_at_once(bundle, error):
+    bundle.saga.mark_dirty("f", "pay", "{}")
+    slow = SlowToClear(bundle.saga, error)
+
+    with pytest.raises(type(error)):
+        compensated(slow)
+    assert slow.attempts == ["f"]
 
 
 @pytest.mark.parametrize(

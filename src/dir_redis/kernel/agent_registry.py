@@ -48,7 +48,9 @@ class AgentRegistry(CoreAgentRegistry):
         storage: AgentSessionStorage | None = None,
     ) -> None:
         needs = ("register", "get_contract_versioned", "update_contract")
-        chosen = chosen_storage(self, storage, db_path, SqliteAgentRegistryStorage, *needs)
+        chosen = chosen_storage(
+            self, "agent_registry", storage, db_path, SqliteAgentRegistryStorage, *needs
+        )
         super().__init__(None, supported_versions, storage=chosen)
 
     def handshake(

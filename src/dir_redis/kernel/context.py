@@ -28,7 +28,7 @@ class ContextStore(CoreContextStore):
         self, db_path: str | None = None, *, storage: ContextMergeStorage | None = None
     ) -> None:
         needs = ("merge_session", "merge_state")
-        chosen = chosen_storage(self, storage, db_path, SqliteContextStorage, *needs)
+        chosen = chosen_storage(self, "context", storage, db_path, SqliteContextStorage, *needs)
         super().__init__(storage=chosen)
 
     def update_session(

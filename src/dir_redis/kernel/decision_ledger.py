@@ -32,7 +32,7 @@ class DecisionLedger(CoreDecisionLedger):
         super().__init__()
         if storage is not None:
             needs = ("append", "all_entries_chronological", "count_entries")
-            require("DecisionLedger", storage, *needs)
+            require("DecisionLedger", "decision_ledger", storage, *needs)
         self._storage = storage
 
     def append(self, pci: VerifiedIntent, *, agent_id: str | None = None) -> None:

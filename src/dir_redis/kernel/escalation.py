@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from typing import Any
 
 from dir_core.escalation import EscalationManager as CoreEscalationManager
@@ -16,14 +17,17 @@ from dir_redis.sqlite import SqliteEscalationStorage
 
 logger = logging.getLogger(__name__)
 
+_NO_LIMIT = 2**53
+
 
 class EscalationManager(CoreEscalationManager):
     """dir-core's escalation manager, safe between hosts (DIR §9).
 
     Args:
         db_path: a SQLite file of this package; counts without a storage.
-        max_escalations_per_hour: tokens per agent and window.
-        refill_interval_sec: the window's length in seconds, up to 30 days.
+        max_escalations_per_hour: tokens per agent and window; of a fraction the next whole number,
+            ``inf`` is no limit, and a negative number is 0.
+        refill_interval_sec: the window's length in seconds, from 0.001 to 30 days.
         storage: where budgets and requests are kept.
 
     Raises:
@@ -39,7 +43,9 @@ class EscalationManager(CoreEscalationManager):
         *,
         storage: EscalationQueueStorage | None = None,
     ) -> None:
-        chosen = chosen_storage(self, storage, db_path, SqliteEscalationStorage, "escalate")
+        chosen = chosen_storage(
+            self, "escalation", storage, db_path, SqliteEscalationStorage, "escalate"
+        )
         super().__init__(None, max_escalations_per_hour, refill_interval_sec, storage=chosen)
 
     def request_escalation(
@@ -75,13 +81,13 @@ class EscalationManager(CoreEscalationManager):
             json.dumps(context, default=str),
             proposal.model_dump_json(),
             impact.value,
-            limit=self.max_escalations_per_hour,
+            limit=max(0, math.ceil(min(self.max_escalations_per_hour, _NO_LIMIT))),
             window_sec=self.refill_interval_sec,
             replace=True,
         )
         if asked.outcome is records.EscalationOutcome.BUDGET_EXHAUSTED:
             logger.warning(
-                "Escalation budget exhausted: agent_id=%s limit=%d; a token in %.0f s",
+                "Escalation budget exhausted: agent_id=%s limit=%s; a token in %.0f s",
                 agent_id,
                 self.max_escalations_per_hour,
                 asked.retry_after_sec,

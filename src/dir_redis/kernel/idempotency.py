@@ -38,7 +38,7 @@ class IdempotencyGuard(CoreIdempotencyGuard):
         wait_sec: float = 60.0,
         ttl_sec: float | None = None,
     ) -> None:
-        require("IdempotencyGuard", backend, "run_once")
+        require("IdempotencyGuard", "idempotency", backend, "run_once")
         super().__init__(backend)
         self.lease_sec = duration("lease_sec", lease_sec)
         self.wait_sec = seconds("wait_sec", wait_sec)

@@ -33,7 +33,9 @@ class IntentRetryGovernor(CoreIntentRetryGovernor):
         *,
         storage: RetryLimitStorage | None = None,
     ) -> None:
-        chosen = chosen_storage(self, storage, db_path, SqliteIntentRetryStorage, "increment")
+        chosen = chosen_storage(
+            self, "intent_retry", storage, db_path, SqliteIntentRetryStorage, "increment"
+        )
         if chosen is None:
             chosen = MemoryIntentRetryStorage()
         super().__init__(max_retries, storage=chosen)

@@ -7,6 +7,7 @@ from typing import Any
 
 from dir_core.lifecycle import FlowStatus
 
+from dir_redis.errors import TransitionConflictError
 from dir_redis.fleet_protocols import FlowStatusStorage
 from dir_redis.kernel.storages import require
 from dir_redis.sqlite import SqliteLifecycleStorage
@@ -25,7 +26,8 @@ def transition(
     """Append a flow's transition, if the flow has the status it is to leave (DIR §4.3).
 
     Any status may follow any other, as in dir-core; ``FlowStatusStorage.transition`` checks a
-    table. The count of the retry governor is reset once a transition to CLOSED or ABORTED stands.
+    table. The count of the retry governor is reset once the flow is CLOSED or ABORTED, whoever
+    brought it there: called again after a break, this conflicts with itself and still resets.
 
     Args:
         dfid: the flow.
@@ -37,14 +39,21 @@ def transition(
         root_dfid: the flow this one descends from; the flow itself by default.
 
     Raises:
-        TransitionConflictError: the flow has another status; nothing was done.
+        TransitionConflictError: the flow has another status; nothing was appended.
         TypeError: the storage lacks the atomic operation.
     """
-    if storage is not None:
-        require("transition", storage, "transition")
-        storage.transition(dfid, from_status, to_status, allowed=None, root_dfid=root_dfid)
-    elif db_path is not None:
-        with closing(SqliteLifecycleStorage(db_path)) as opened:
-            opened.transition(dfid, from_status, to_status, allowed=None, root_dfid=root_dfid)
-    if retry_governor is not None and to_status in (FlowStatus.CLOSED, FlowStatus.ABORTED):
+    resets = retry_governor is not None and to_status in (FlowStatus.CLOSED, FlowStatus.ABORTED)
+    try:
+        if storage is not None:
+            require("transition", "lifecycle", storage, "transition")
+            storage.transition(dfid, from_status, to_status, allowed=None, root_dfid=root_dfid)
+        elif db_path is not None:
+            with closing(SqliteLifecycleStorage(db_path)) as opened:
+                opened.transition(dfid, from_status, to_status, allowed=None, root_dfid=root_dfid)
+    except TransitionConflictError as conflict:
+        # Whoever ended the flow may have got no further. No rejection of an ended flow matters.
+        if resets and conflict.actual == to_status:
+            retry_governor.reset(dfid)
+        raise
+    if resets:
         retry_governor.reset(dfid)

@@ -10,6 +10,7 @@ from dir_core.resource_lock import LockResult
 from dir_core.resource_lock import ResourceLockManager as CoreResourceLockManager
 
 from dir_redis.amounts import exact_amount
+from dir_redis.arguments import MAX_DURATION_SEC
 from dir_redis.errors import InsufficientCapacityError, ResourceContentionError
 from dir_redis.fleet_protocols import LeaseStorage
 from dir_redis.kernel.storages import chosen_storage
@@ -17,6 +18,11 @@ from dir_redis.reservations import Reservation
 from dir_redis.sqlite import SqliteResourceLockStorage
 
 _PAUSE_SEC = 0.05
+
+
+def _patience(timeout_sec: float) -> float:
+    """A timeout as a storage takes it: without end is ten years; NaN is no time, as in dir-core."""
+    return max(0.0, min(timeout_sec, MAX_DURATION_SEC))
 
 
 class ResourceLockManager(CoreResourceLockManager):
@@ -43,7 +49,9 @@ class ResourceLockManager(CoreResourceLockManager):
     ) -> None:
         needs = ("acquire_batch", "reserve")
         file = None if availability_provider is None else db_path  # refused below: open nothing
-        chosen = chosen_storage(self, storage, file, SqliteResourceLockStorage, *needs)
+        chosen = chosen_storage(
+            self, "resource_lock", storage, file, SqliteResourceLockStorage, *needs
+        )
         super().__init__(None, availability_provider, storage=chosen)
 
     def acquire(
@@ -59,7 +67,7 @@ class ResourceLockManager(CoreResourceLockManager):
         Args:
             dfid: the flow.
             resources: amounts by resource_id.
-            timeout_sec: how long to try, or to wait; 0 tries once.
+            timeout_sec: how long to try, or to wait; ``inf`` without end, 0 or less tries once.
             wait: whether to wait for room, first come first served, instead of giving up at once.
                 The provider is then asked once, at the beginning.
 
@@ -74,7 +82,7 @@ class ResourceLockManager(CoreResourceLockManager):
             if wait and resources:
                 self.reserve(dfid, resources, timeout_sec)
                 return LockResult.ACQUIRED
-            return self._try_until(time.monotonic() + timeout_sec, dfid, resources)
+            return self._try_until(time.monotonic() + _patience(timeout_sec), dfid, resources)
         except InsufficientCapacityError:
             return LockResult.INSUFFICIENT_LIQUIDITY
         except ResourceContentionError:
@@ -96,7 +104,8 @@ class ResourceLockManager(CoreResourceLockManager):
         Args:
             dfid: the flow.
             resources: amounts by resource_id; at least one.
-            timeout_sec: how long to wait for room, first come first served; 0 does not wait.
+            timeout_sec: how long to wait for room, first come first served; ``inf`` without end, 0
+                or less does not wait.
             lease_sec: after how long the reservation ends by itself; None never.
 
         Returns:
@@ -112,7 +121,7 @@ class ResourceLockManager(CoreResourceLockManager):
             dfid,
             resources,
             lease_sec=lease_sec,
-            wait_sec=timeout_sec,
+            wait_sec=_patience(timeout_sec),
             capacities=self._capacities(resources),
         )
         return reservation

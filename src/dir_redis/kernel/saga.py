@@ -12,7 +12,13 @@ from dir_core.saga import CompensationResult
 from dir_core.saga import SagaCompensation as CoreSagaCompensation
 
 from dir_redis.arguments import duration, identifier
-from dir_redis.errors import LeaseLostError, StorageError
+from dir_redis.errors import (
+    CorruptRecordError,
+    LeaseLostError,
+    StorageError,
+    StorageUnavailableError,
+    UnconfirmedWriteError,
+)
 from dir_redis.fleet_protocols import SagaClaimStorage
 from dir_redis.keep_alive import KeepAlive
 from dir_redis.kernel.storages import chosen_storage
@@ -21,6 +27,8 @@ from dir_redis.run_once import new_owner
 from dir_redis.sqlite import SqliteSagaStorage
 
 logger = logging.getLogger(__name__)
+
+_PAUSE_SEC = 0.1
 
 
 class SagaCompensation(CoreSagaCompensation):
@@ -52,7 +60,7 @@ class SagaCompensation(CoreSagaCompensation):
         owner: str | None = None,
     ) -> None:
         needs = ("claim_dirty", "renew_dirty", "release_dirty")
-        chosen = chosen_storage(self, storage, db_path, SqliteSagaStorage, *needs)
+        chosen = chosen_storage(self, "saga", storage, db_path, SqliteSagaStorage, *needs)
         super().__init__(
             None, revert_callback, close_all_callback, alert_human_callback, storage=chosen
         )
@@ -63,7 +71,8 @@ class SagaCompensation(CoreSagaCompensation):
         """Compensate a flow, unless another is at it; a newer mark survives.
 
         The flow is claimed while the callback runs. A callback that returns False or raises leaves
-        the flow dirty, for anybody to try again at once.
+        the flow dirty, for anybody to try again at once. Once it has returned True, a store that is
+        away is asked for up to ``lease_sec`` to clear the flow.
 
         Args:
             dfid: the flow.
@@ -71,7 +80,10 @@ class SagaCompensation(CoreSagaCompensation):
 
         Returns:
             As dir-core's. Also without success if the flow is being compensated elsewhere, or if
-            the claim was lost while the callback ran: then the flow is still dirty.
+            the claim was lost while the callback ran: then the flow may still be dirty.
+
+        Raises:
+            StorageError: the store failed; after the callback, the flow may still be dirty.
         """
         if action == CompensationAction.NOOP:
             return super().execute_compensation(dfid, action)
@@ -98,7 +110,7 @@ class SagaCompensation(CoreSagaCompensation):
             return CompensationResult(
                 success=False,
                 message=f"{action} was done, but the claim on the flow was lost meanwhile: it was "
-                "marked again or taken over, and is still dirty",
+                "marked again or taken over, and may still be dirty",
             )
         return result
 
@@ -116,10 +128,11 @@ class _ClaimedFlow:
     ) -> None:
         self._storage = storage
         self._claim = claim
+        self._lease_sec = lease_sec
         self._done = False
         self.lost = False
         self.kept_alive = KeepAlive(
-            lambda: storage.renew_dirty(claim.dfid, claim.epoch, lease_sec),
+            self._renew,
             lease_sec,
             record=f"compensation of {claim.dfid!r}",
             leased_at=leased_at,
@@ -132,12 +145,38 @@ class _ClaimedFlow:
         }
 
     def clear_dirty(self, dfid: str) -> None:
+        """Clear the flow, or go on trying for as long as a lease; the claim is kept meanwhile.
+
+        Giving up would have the compensation done twice.
+        """
         self._done = True
-        self.kept_alive.stop()  # what is cleared cannot be renewed
+        unsure = False
+        deadline = time.monotonic() + self._lease_sec
+        while True:
+            try:
+                self._storage.clear_dirty(dfid, epoch=self._claim.epoch)
+                return
+            except LeaseLostError:
+                # Unless an earlier attempt, whose answer got lost, has cleared it.
+                self.lost = not unsure or self._storage.get_dirty_state(dfid) is not None
+                return
+            except (CorruptRecordError, UnconfirmedWriteError):  # which no other attempt changes
+                raise
+            except StorageError as error:
+                if time.monotonic() >= deadline:
+                    raise
+                if isinstance(error, StorageUnavailableError):
+                    unsure = unsure or error.outcome_unknown
+                logger.warning("the compensated flow %r is not cleared yet: %s", dfid, error)
+                time.sleep(_PAUSE_SEC)
+
+    def _renew(self) -> None:
         try:
-            self._storage.clear_dirty(dfid, epoch=self._claim.epoch)
+            self._storage.renew_dirty(self._claim.dfid, self._claim.epoch, self._lease_sec)
         except LeaseLostError:
-            self.lost = True
+            # What is cleared cannot be renewed; whether the claim was lost, clearing says.
+            if not self._done:
+                raise
 
     def give_back(self) -> None:
         """Let others try at once what was not done; the claim ends by itself if that fails."""

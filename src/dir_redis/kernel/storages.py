@@ -15,7 +15,12 @@ T = TypeVar("T", bound=_Closable)
 
 
 def chosen_storage(
-    manager: Any, storage: object, db_path: str | None, open_file: Callable[[str], T], *needs: str
+    manager: Any,
+    kind: str,
+    storage: object,
+    db_path: str | None,
+    open_file: Callable[[str], T],
+    *needs: str,
 ) -> Any:
     """Return the storage handed in, or else open the file; None if there is neither.
 
@@ -23,6 +28,7 @@ def chosen_storage(
 
     Args:
         manager: who will use it; keeps ``db_path`` as an attribute, as dir-core's do.
+        kind: which storage of a bundle it is, such as ``saga``.
         storage: the storage handed in, or None.
         db_path: a SQLite file; counts without a storage.
         open_file: opens the file.
@@ -37,15 +43,16 @@ def chosen_storage(
         weakref.finalize(manager, opened.close)
         return opened
     if storage is not None:
-        require(type(manager).__name__, storage, *needs)
+        require(type(manager).__name__, kind, storage, *needs)
     return storage
 
 
-def require(user: str, storage: object, *needs: str) -> None:
+def require(user: str, kind: str, storage: object, *needs: str) -> None:
     """Refuse a storage that has only what dir-core's Protocol asks for, or less.
 
     Args:
         user: the name of what uses it, in dir-core as here.
+        kind: which storage of a bundle it is, such as ``saga``.
         storage: the storage.
         needs: the operations it must have.
 
@@ -57,6 +64,6 @@ def require(user: str, storage: object, *needs: str) -> None:
         raise TypeError(
             f"{user} of dir_redis.kernel needs a storage with {' and '.join(missing)}, which "
             f"{type(storage).__module__}.{type(storage).__name__} has not: take a storage "
-            "of a bundle, such as dir_redis.open_storage().resource_lock, or dir_core's own "
+            f"of a bundle, such as dir_redis.open_storage().{kind}, or dir_core's own "
             f"{user} for this one"
         )
