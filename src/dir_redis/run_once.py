@@ -19,6 +19,7 @@ from dir_redis.errors import (
     LeaseLostError,
     StepInProgressError,
     StorageError,
+    UnconfirmedWriteError,
 )
 from dir_redis.keep_alive import KeepAlive
 
@@ -140,6 +141,8 @@ def _complete(
         try:
             return storage.complete(claim, result, ttl_sec=ttl_sec)
         except (LeaseLostError, CorruptRecordError):  # which no other attempt changes
+            raise
+        except UnconfirmedWriteError:  # stored, and nobody but the caller can judge what that means
             raise
         except StorageError as error:
             if kept.lost:

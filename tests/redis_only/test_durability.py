@@ -101,6 +101,19 @@ def test_a_write_that_no_replica_has_was_applied_and_is_told_so(pair: Pair) -> N
         assert bundle.intent_retry.increment("f") == (2, False)
 
 
+def test_a_step_whose_result_is_not_confirmed_is_not_stored_again_and_again(pair: Pair) -> None:
+    with open_storage(pair.url, attempt_timeout_sec=0.4) as bundle:
+        pair.pause_replica()
+
+        with pytest.raises(UnconfirmedWriteError) as caught:
+            confirmed: Any = bundle.durable("replicas=1").idempotency
+            confirmed.claim = bundle.idempotency.claim  # only the result is to be confirmed
+            confirmed.run_once("k", lambda _: {"paid": 5})
+
+        assert caught.value.result == {"paid": 5}
+        assert bundle.idempotency.get("k") == {"paid": 5}
+
+
 def test_more_replicas_than_there_are_confirm_nothing(
     pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
