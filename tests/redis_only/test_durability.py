@@ -97,7 +97,8 @@ def test_a_write_that_no_replica_has_was_applied_and_is_told_so(pair: Pair) -> N
         assert (caught.value.wanted, caught.value.confirmed) == ("replicas=1", 0)
         assert caught.value.result == (1, False)
         assert bundle.intent_retry.get_count("f") == 1
-        pair.resume_replica()
+    pair.resume_replica()
+    with open_storage(pair.url, durability="replicas=1") as bundle:
         assert bundle.intent_retry.increment("f") == (2, False)
 
 
@@ -105,9 +106,9 @@ def test_a_step_whose_result_is_not_confirmed_is_not_stored_again_and_again(pair
     with open_storage(pair.url, attempt_timeout_sec=0.4) as bundle:
         pair.pause_replica()
 
+        confirmed: Any = bundle.durable("replicas=1").idempotency
+        confirmed.claim = bundle.idempotency.claim  # only the result is to be confirmed
         with pytest.raises(UnconfirmedWriteError) as caught:
-            confirmed: Any = bundle.durable("replicas=1").idempotency
-            confirmed.claim = bundle.idempotency.claim  # only the result is to be confirmed
             confirmed.run_once("k", lambda _: {"paid": 5})
 
         assert caught.value.result == {"paid": 5}
@@ -118,7 +119,7 @@ def test_more_replicas_than_there_are_confirm_nothing(
     pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "dir_redis"):
-        bundle = open_storage(pair.url, durability="replicas=2", attempt_timeout_sec=0.4)
+        bundle = open_storage(pair.url, durability="replicas=2")
     with bundle, pytest.raises(UnconfirmedWriteError, match="only 1 replicas had it") as caught:
         bundle.saga.mark_dirty("f", "s", "{}")
 
@@ -137,12 +138,11 @@ def test_one_call_can_ask_for_more_than_its_store(pair: Pair) -> None:
 
 
 def test_several_writes_of_one_call_are_all_confirmed(pair: Pair) -> None:
-    with open_storage(
-        pair.url, durability="replicas=1", attempt_timeout_sec=0.4, partitions=5
-    ) as bundle:
-        rows = [{"dfid": f"f{n}", "event": "E"} for n in range(20)]
+    rows = [{"dfid": f"f{n}", "event": "E"} for n in range(20)]
+    with open_storage(pair.url, durability="replicas=1", partitions=5) as bundle:
         bundle.decision_audit.record_many(rows)
-        pair.pause_replica()
+    pair.pause_replica()
+    with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
         with pytest.raises(UnconfirmedWriteError):
             bundle.decision_audit.record_many(rows)
 
