@@ -63,12 +63,12 @@ def _cut_off_after(patch: pytest.MonkeyPatch, writes: int) -> None:
     left = itertools.count(writes, -1)
     for kind in RAW_STORES:
 
-        def put(self: Any, records: Iterable[Record], real: Any = kind.put) -> None:
+        def put(self: Any, records: Iterable[Record], real: Any = kind.put) -> Any:
             page = list(records)
             if page and next(left) == 0:
                 real(self, page[: len(page) // 2])
                 raise CutOffError
-            real(self, page)
+            return real(self, page)
 
         patch.setattr(kind, "put", put)
 

@@ -85,15 +85,18 @@ class KeyedCopy(Generic[K]):
         tally.not_represented += [Listed(f"{name} {key!r}", self._lost[key]) for key in self._lost]
 
     def _put(self, records: list[K]) -> int:
-        """Write what the target can hold of some records; return how many."""
+        """Write what the target can hold of some records, and does not have; return how many."""
         try:
-            self._target.put(records)
-        except NotRepresentableError as error:
-            if len(records) > 1:
-                return sum(self._put([record]) for record in records)
-            self._lost[records[0].key] = error.problem
-            return 0
-        return len(records)
+            return self._target.put(records)
+        except NotRepresentableError:
+            written = 0
+            for record in records:
+                try:
+                    self._target.put([record])
+                    written += 1  # now, or with those before the one that stopped them
+                except NotRepresentableError as error:
+                    self._lost[record.key] = error.problem
+            return written
 
     def _look_again(self, key: str) -> Comparison:
         """Compare a record once more: it may have come to its end between the first two looks."""
