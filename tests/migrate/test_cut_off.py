@@ -142,8 +142,9 @@ def _copy_and_be_killed_at(kind: str, source: Path, target: Path | str, namespac
 import os, signal
 from pathlib import Path
 from dir_redis import open_storage
-from dir_redis.migrate import copy_store
+from dir_redis.migrate import alone, copy_store
 
+alone.LEASE_SEC = 0.5
 target = {str(target)!r}
 if "://" in target:
     target = open_storage(target, namespace={namespace!r})
