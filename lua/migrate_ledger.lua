@@ -1,4 +1,5 @@
--- Appends copied entries to a partition's ledger, with ids and links that the caller made for them.
+-- Appends copied entries to a partition's ledger, with ids and links that the caller made for them, of
+-- flows that have none.
 --
 -- Uses: once, chain
 -- KEYS[1] -> {<namespace>:<partition>}:ledger  stream
@@ -11,7 +12,7 @@
 -- ARGV[4..] = per entry its id and its words: field, value, ..., "number", its number, "link", its link
 -- ARGV[last-1] = the operation's number in its session
 -- ARGV[last] = how long the session is kept, milliseconds
--- Reply: "DONE"; with nothing written "MOVED": somebody has appended since, perhaps of the same flows
+-- Reply: "DONE"; with nothing written "MOVED": somebody has appended since, or to one of the flows
 local log_key, end_key, first_flow = KEYS[1], KEYS[2], 3
 local words, first = tonumber(ARGV[3]), 4
 
@@ -28,7 +29,9 @@ return once(function()
   end
   for position = first_flow, #KEYS - 1 do
     local flow_key = KEYS[position]
-    redis.call('LLEN', flow_key) -- a key of another type fails here, before anything is written
+    if redis.call('LLEN', flow_key) > 0 then -- fails on a key of another type, before any write
+      return 'MOVED'
+    end
   end
   for position = first, #ARGV - 2, words + 1 do
     local id = ARGV[position]

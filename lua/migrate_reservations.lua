@@ -1,6 +1,6 @@
--- Writes copied reservations in the place of what their flows hold, whatever is declared or waits.
+-- Writes copied reservations of flows that hold nothing, whatever is declared or waits.
 --
--- Uses: once, units, many, reservations, locks
+-- Uses: once, clock, units, many, reservations, locks
 -- KEYS[1] -> {<namespace>:0}:lock_totals  hash, units held by all by resource_id
 -- KEYS[2] -> {<namespace>:0}:lock_flows  hash, what each flow holds by dfid
 -- KEYS[3] -> {<namespace>:0}:lock_leases  sorted set, dfid by the end of its lease
@@ -16,13 +16,22 @@
 -- each of them resource_id, units, and since when; the numbers as in lock_flows
 -- ARGV[last-1] = the operation's number in its session
 -- ARGV[last] = how long the session is kept, milliseconds
--- Reply: "DONE"; "OVERFLOW <dfid>" with nothing written if a total would be more than the most
+-- Reply: "DONE <how many were written>"; "OVERFLOW <dfid>" with nothing written if a total would be more than the most
 local locks = { KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9] }
 locks.before = 0
 local most = ARGV[1]
 
+-- Whether a flow holds anything: one whose lease is over does not, though nobody has released it.
+local function is_there(dfid, now)
+  if redis.call('HEXISTS', locks[FLOWS], dfid) == 0 then
+    return false
+  end
+  local ends = read_flow(locks, dfid).ends
+  return ends == '0' or tonumber(ends) > now
+end
+
 -- The flows to write, in order, and their dfids.
-local function read_flows()
+local function read_flows(now)
   local flows, dfids, position = {}, {}, 2
   while position <= #ARGV - 2 do
     local dfid, token, ends, count = unpack(ARGV, position, position + 3)
@@ -33,7 +42,9 @@ local function read_flows()
       flow.ids[i], flow.units[resource_id], flow.since[resource_id] = resource_id, units, since
       position = position + 3
     end
-    flows[#flows + 1], dfids[#dfids + 1] = flow, dfid
+    if not is_there(dfid, now) then
+      flows[#flows + 1], dfids[#dfids + 1] = flow, dfid
+    end
   end
   return flows, dfids
 end
@@ -59,7 +70,7 @@ end
 
 return once(function()
   check_locks(locks)
-  local flows, dfids = read_flows()
+  local flows, dfids = read_flows(server_time())
   local plan = plan_release(locks, dfids)
   local totals, refused = add_up(flows, plan.rests)
   if not totals then
@@ -82,5 +93,5 @@ return once(function()
   write_fields('ZADD', locks[HOLDERS], members)
   write_fields('ZADD', locks[LEASES], leases)
   write_fields('HSET', locks[TOTALS], sums)
-  return 'DONE'
+  return 'DONE ' .. #flows
 end)

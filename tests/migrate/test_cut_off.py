@@ -63,12 +63,12 @@ def _cut_off_after(patch: pytest.MonkeyPatch, writes: int) -> None:
     left = itertools.count(writes, -1)
     for kind in RAW_STORES:
 
-        def put(self: Any, records: Iterable[Record], real: Any = kind.put) -> None:
+        def put(self: Any, records: Iterable[Record], real: Any = kind.put) -> Any:
             page = list(records)
             if page and next(left) == 0:
                 real(self, page[: len(page) // 2])
                 raise CutOffError
-            real(self, page)
+            return real(self, page)
 
         patch.setattr(kind, "put", put)
 
@@ -142,8 +142,9 @@ def _copy_and_be_killed_at(kind: str, source: Path, target: Path | str, namespac
 import os, signal
 from pathlib import Path
 from dir_redis import open_storage
-from dir_redis.migrate import copy_store
+from dir_redis.migrate import alone, copy_store
 
+alone.LEASE_SEC = 0.5
 target = {str(target)!r}
 if "://" in target:
     target = open_storage(target, namespace={namespace!r})

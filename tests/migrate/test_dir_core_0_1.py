@@ -255,3 +255,17 @@ def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
         with pytest.raises(StorageConfigurationError, match="must be there"):
             copy_store(tmp_path / "missing.db", target)
     assert not (tmp_path / "missing.db").exists()
+
+
+def test_a_file_is_not_copied_to_itself_and_stays_what_it_is(
+    old_file: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(old_file)
+    before = hashlib.sha256(old_file.read_bytes()).hexdigest()
+
+    for target in (old_file, link, f"sqlite:///{old_file}"):
+        with pytest.raises(ValueError, match="same store"):
+            copy_store(str(old_file), target)
+
+    assert hashlib.sha256(old_file.read_bytes()).hexdigest() == before

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dir_redis import StorageBundle, memory_storage, open_storage, sqlite_storage
+from dir_redis import (
+    CorruptRecordError,
+    StorageBundle,
+    memory_storage,
+    open_storage,
+    sqlite_storage,
+)
 from dir_redis.migrate import CopyProgress, copy_store
 from dir_redis.migrate.ends import raw_store
-from dir_redis.migrate.records import AuditRow, Capacity, HeldReservation, Session
+from dir_redis.migrate.records import (
+    AuditRow,
+    Capacity,
+    Held,
+    HeldReservation,
+    IdempotencyKey,
+    Keyed,
+    LedgerEntry,
+    Row,
+    Session,
+    Transition,
+)
 from dir_redis.migrate.sqlite import SqliteRawStore
 from tests.migrate.conftest import STORES, Opener
 from tests.migrate.full_store import answers, fill
@@ -312,3 +331,59 @@ def test_a_bundle_of_several_backends_is_refused(tmp_path: Path) -> None:
         mixed.context = other.context
         with pytest.raises(ValueError, match="several stores"):
             copy_store(mixed, store)
+
+
+def test_what_is_no_place_is_told_with_what_is_taken() -> None:
+    taken = "a bundle of dir_redis, a URL, or the path of a SQLite file, not builtins.object"
+    for source, target, name in ((object(), memory_storage(), "source"), ("x", object(), "target")):
+        with pytest.raises(TypeError, match=f"^{name} must be {taken}"):
+            copy_store(source, target)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "column"),
+    [
+        (LedgerEntry, "decision_ledger_entries", "dfid"),
+        (LedgerEntry, "decision_ledger_entries", "signature"),
+        (AuditRow, "decision_audit_events", "event"),
+        (Transition, "flow_transitions", "to_status"),
+    ],
+)
+def test_a_blob_in_a_log_of_a_file_is_named(
+    kind: type[Row], table: str, column: str, source: StorageBundle, tmp_path: Path
+) -> None:
+    path = tmp_path / "source.db"
+    copy_store(source, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE {table} SET {column} = CAST({column} AS BLOB) WHERE id = 2")
+
+    with sqlite_storage(path) as store, pytest.raises(CorruptRecordError, match=f"{table} 2"):
+        list(raw_store(store)[0].read(kind))
+
+
+@pytest.mark.parametrize("backend", STORES)
+def test_what_has_ended_in_the_target_is_no_record_in_the_way(
+    backend: str, new_store: Opener
+) -> None:
+    target = new_store(backend)
+    raw, _ = raw_store(target)
+    past, future = 1_700_000_000_000_000, 4_000_000_000_000_000
+    new: list[Keyed] = [
+        HeldReservation("f", (Held("r", Decimal(2), past),), 4, future),
+        Session("f", "[2]", None, 1, None, None),
+        IdempotencyKey("k", "2", None, None, None, 0, None, False, None),
+    ]
+    old: list[Keyed] = [
+        HeldReservation("f", (Held("r", Decimal(1), past), Held("s", Decimal(1), past)), 3, past),
+        Session("f", "[1]", None, 1, None, past),
+        IdempotencyKey("k", "1", past, 7, None, 0, None, True, past),
+    ]
+    for record in old:
+        raw.put([record])
+
+    assert [raw.put([record, record]) for record in new] == [1, 1, 1]
+
+    for record in new:
+        assert raw.find(type(record), [record.key]) == {record.key: record}
+    assert target.resource_lock.get_locked_amount("r", "nobody") == 2
+    assert target.resource_lock.get_locked_amount("s", "nobody") == 0

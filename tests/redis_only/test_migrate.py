@@ -42,6 +42,7 @@ from dir_redis.migrate.records import (
     Transition,
 )
 from dir_redis.migrate.redis import RedisRawStore
+from dir_redis.migrate.redis_rows import RowLog
 from dir_redis.redis.connection import Client, connect
 from dir_redis.redis.scripts import script
 from tests.conftest import CLUSTER_PARTITIONS, SERVERS
@@ -516,29 +517,48 @@ def test_the_stored_bytes_of_what_was_put(
         assert client.lrange(f"{tag}transitions_flow:f", 0, -1) == [b"1700000000000-1000"]
 
 
-def test_a_put_replaces_all_of_what_was_there(store: StorageBundle) -> None:
-    target = raw(store)
-    target.put(
-        [
-            HeldReservation(
-                "f", (Held("r", Decimal(5), PAST), Held("s", Decimal(1), PAST)), 3, FUTURE
-            ),
-            HeldReservation("g", (Held("r", Decimal(2), PAST),), 0, None),
-        ]
-    )
-    target.put([HeldReservation("f", (Held("r", Decimal(1), PAST),), 9, None)])
-    target.put([Session("f", '{"b": 1, "a": 2}', 1, 7, "a", FUTURE)])
-    target.put([Session("f", "[]", None, 1, None, None)])
-    target.put([record for record in RECORDS if isinstance(record, Request) and record.key == "f"])
-    decided = [record for record in RECORDS if isinstance(record, Request) and record.key == "h"]
-    target.put([decided[0]._replace(dfid="f")])
+OTHERS: list[Keyed] = [
+    RECORDS[0]._replace(priority=9, status="ACTIVE"),  # type: ignore[call-arg]
+    RECORDS[2]._replace(data_json="[]", base_keys=None, version=1),  # type: ignore[call-arg]
+    RECORDS[4]._replace(version=9),  # type: ignore[call-arg]
+    RECORDS[5]._replace(result_json="2"),  # type: ignore[call-arg]
+    RECORDS[6]._replace(owner="another"),  # type: ignore[call-arg]
+    RECORDS[7]._replace(result_json="2"),  # type: ignore[call-arg]
+    IdempotencyKey("l", "1", None, None, None, 0, None, False, None),
+    IdempotencyKey("m", None, None, 5, "me", FUTURE, None, False, FUTURE),
+    RECORDS[8]._replace(epoch=10, owner="another"),  # type: ignore[call-arg]
+    RECORDS[11]._replace(amount=Decimal(9)),  # type: ignore[call-arg]
+    RECORDS[12]._replace(token=8, held=(Held("r", Decimal(5), PAST),)),  # type: ignore[call-arg]
+    RECORDS[14]._replace(rejections=9),  # type: ignore[call-arg]
+    RECORDS[15]._replace(spent_us=(PAST,)),  # type: ignore[call-arg]
+    RECORDS[16]._replace(reviewer=None, reviewer_until_us=0),  # type: ignore[call-arg]
+    RECORDS[17]._replace(dfid="f"),  # type: ignore[call-arg]
+    RECORDS[16]._replace(dfid="g"),  # type: ignore[call-arg]
+]
 
-    assert store.resource_lock.get_locked_amount("r", "nobody") == 3.0
-    assert store.resource_lock.get_locked_amount("s", "nobody") == 0.0
-    assert store.resource_lock.holders("s") == []
-    assert list(target.read(Session)) == [Session("f", "[]", None, 1, None, None)]
-    assert store.escalation.get_pending_requests() == []
-    assert list(target.read(Request)) == [decided[0]._replace(dfid="f")]
+
+@pytest.mark.parametrize("other", OTHERS, ids=lambda one: f"{type(one).__name__}-{one.key}")
+def test_a_put_replaces_nothing_of_what_is_there(
+    store: StorageBundle, servers: Any, real_server: str, other: Keyed
+) -> None:
+    target = raw(store)
+    same_kind = [record for record in RECORDS if type(record) is type(other)]
+    target.put(same_kind)
+    with connect(servers.url(real_server), attempt_timeout_sec=5).client as client:
+        keys = [key for key in keys_of(client, store.namespace or "") if b":op:" not in key]
+        before = {key: client.dump(key) for key in keys}
+        new = same_kind[0]._replace(**{same_kind[0]._fields[0]: "new"})
+
+        written = target.put([other, new])
+
+        after = {key: client.dump(key) for key in keys}
+    assert written == 1
+    assert target.find(type(other), [other.key]) == {
+        record.key: record for record in same_kind if record.key == other.key
+    }
+    assert list(target.find(type(other), ["new"])) == ["new"]
+    if not isinstance(other, Capacity | HeldReservation | DirtyMark | Request | Agent):
+        assert after == before  # those of the others share keys with the new one
 
 
 def test_agents_marks_and_requests_come_after_those_that_are_there(store: StorageBundle) -> None:
@@ -547,11 +567,11 @@ def test_agents_marks_and_requests_come_after_those_that_are_there(store: Storag
     store.saga.mark_dirty("here", "s", "{}")
     target = raw(store)
     target.put(agents)
-    target.put([agents[0]])
+    assert target.put([agents[0]]) == 0
     target.put([DirtyMark("old", "s", "{}", PAST, PAST, 0, None)])
     store.agent_registry.register("later", "{}", 1)
 
-    assert store.agent_registry.list_active_agents() == ["here", "a1", "a2", "a3", "later"]
+    assert store.agent_registry.list_active_agents() == ["here", "a3", "a1", "a2", "later"]
     assert store.saga.get_dirty_flows() == ["here", "old"]
 
 
@@ -607,7 +627,11 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_written(
         HeldReservation: HeldReservation("g", (Held("r", Decimal(90_000_000_000), 1),), 0, None),
     }.get(type(record), next((one for one in RECORDS if type(one) is type(record)), None))
     assert fit is not None
-    fits = [fit._replace(dfid=f"g{n}") for n in range(3)] if type(record) in LOGS else [fit]
+    fits = [fit]
+    if type(record) in LOGS:
+        fits = [fit._replace(dfid=f"g{n}") for n in range(3)]
+    elif fit.key == record.key:
+        fits = [fit._replace(**{fit._fields[0]: "other"})]
 
     with pytest.raises(NotRepresentableError, match=problem) as caught:
         raw(store).put([*fits, record])
@@ -619,21 +643,18 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_written(
         assert left == []
 
 
-def test_another_entry_of_a_flow_is_refused_and_the_same_one_is_no_second(
-    store: StorageBundle,
-) -> None:
+def test_a_flow_that_has_an_entry_gets_no_second(store: StorageBundle) -> None:
     store.decision_ledger.append(intent("f"), agent_id="zoe")
     (entry,) = raw(store).read(LedgerEntry)
-    raw(store).put([entry, entry])
-
-    with pytest.raises(NotRepresentableError, match="another entry"):
-        raw(store).put([entry._replace(signature="forged")])
-
+    forged = entry._replace(signature="forged")
     many = [entry._replace(dfid=f"g{n}") for n in range(1200)]
-    with pytest.raises(NotRepresentableError, match="another entry"):
-        raw(store).put([*many, entry._replace(signature="forged")])
 
-    assert list(raw(store).read(LedgerEntry)) == [entry]
+    assert raw(store).put([entry, entry, forged]) == 0
+    assert raw(store).put([*many, forged, many[0]]) == 1200
+
+    found = {row.dfid: row.signature for row in raw(store).read(LedgerEntry)}
+    assert found == {"f": "s", **{row.dfid: "s" for row in many}}
+    assert store.decision_ledger.verify_ledger().verified == 1201
     with pytest.raises(LedgerConflictError):
         store.decision_ledger.append(intent("f"), agent_id="adam")
 
@@ -906,21 +927,44 @@ def test_entries_that_somebody_appends_meanwhile_stay_in_the_chain(
     ]
 
 
-def test_what_woke_others_is_gone_with_the_record_that_is_replaced(
+def test_an_entry_that_a_flow_gets_after_the_look_stays_its_only_one(
+    opened: Callable[..., StorageBundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(SINGLE_SERVERS[0])
+    appending = RowLog._append_entries
+
+    def after_the_look(self: RowLog, log: str, batch: Any) -> Any:
+        monkeypatch.setattr(RowLog, "_append_entries", appending)
+        store.decision_ledger.append(intent("f3"), agent_id="live")
+        return appending(self, log, batch)
+
+    monkeypatch.setattr(RowLog, "_append_entries", after_the_look)
+
+    assert raw(store).put(ROWS[LedgerEntry]) == 8
+
+    entries = {row.dfid: row.agent_id for row in raw(store).read(LedgerEntry)}
+    assert entries.pop("f3") == "live"
+    assert entries == {f"f{n}": "a" for n in (0, 1, 2, 4, 5, 6, 7, 8)}
+    report = store.decision_ledger.verify_ledger()
+    assert (report.verified, report.broken_at) == (9, None)
+
+
+def test_what_woke_others_is_gone_with_a_record_that_is_written(
     opened: Callable[..., StorageBundle], servers: Any
 ) -> None:
     """A waiter takes any such entry for the end of what it waits for."""
     store = opened(SINGLE_SERVERS[0])
     steps = store.idempotency
-    steps.abandon(steps.claim("l", lease_sec=60, owner="me"))
-    store.escalation.insert_request("f", "a", "", "", "", "")
-    store.escalation.resolve("f", "YES")
-    for record in RECORDS:
-        raw(store).put([record])
-
     with connect(servers.url(SINGLE_SERVERS[0]), attempt_timeout_sec=5).client as client:
-        left = client.exists(f"{{{store.namespace}:0}}:claim_ended:l")
-        left += client.exists(f"{{{store.namespace}:0}}:decided:f")
+        steps.abandon(steps.claim("l", lease_sec=60, owner="me"))
+        store.escalation.insert_request("f", "a", "", "", "", "")
+        store.escalation.resolve("f", "YES")
+        tag = f"{{{store.namespace}:0}}:"
+        assert client.exists(f"{tag}claim_ended:l", f"{tag}decided:f") == 2
+        client.delete(f"{tag}claim:l", f"{tag}request:f")
+        for record in RECORDS:
+            raw(store).put([record])
+        left = client.exists(f"{tag}claim_ended:l", f"{tag}decided:f")
     assert left == 0
     assert steps.wait("l", 0).state is ClaimState.IN_PROGRESS
 

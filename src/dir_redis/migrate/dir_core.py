@@ -101,7 +101,7 @@ class DirCoreFile:
         part: Part[K] = self._parts[kind]
         return find_in(part, self._select, keys, _now())
 
-    def put(self, records: Iterable[Record]) -> None:
+    def put(self, records: Iterable[Record]) -> int:
         raise StorageConfigurationError(f"{self.path} is dir-core's: it is a source, not a target")
 
     def _select(self, sql: str, *parameters: object) -> list[Any]:

@@ -33,7 +33,14 @@ class End(NamedTuple):
     bundle: StorageBundle | None
 
 
-def open_ends(source: Place, target: Place, opened: ExitStack) -> tuple[End, End]:
+class TargetEnd(NamedTuple):
+    """The end that is written to."""
+
+    raw: RawStore
+    bundle: StorageBundle
+
+
+def open_ends(source: Place, target: Place, opened: ExitStack) -> tuple[End, TargetEnd]:
     """Open both ends, the source without changing it if it is a file of dir-core's.
 
     Args:
@@ -42,21 +49,25 @@ def open_ends(source: Place, target: Place, opened: ExitStack) -> tuple[End, End
         opened: closes what is opened here.
 
     Raises:
+        TypeError: one is none of these.
         ValueError: both are the same store, or a bundle mixes several.
         StorageError: one cannot be opened.
     """
-    path = _path_of(source)
+    path, target_path = _path_of("source", source), _path_of("target", target)
     if path is not None and not path.is_file():
         raise StorageConfigurationError(f"{path} is no file; the source of a copy must be there")
+    # Before the target is opened, which changes a file of dir-core 0.1.0.
+    if path and target_path and target_path.exists() and path.samefile(target_path):
+        raise ValueError(f"source and target are the same store: {path}")
     writing = _bundle(target, opened)
     raw, places = raw_store(writing)
     if path is not None and not is_of_this_package(path):
         file = DirCoreFile(path, places=places)
         opened.callback(file.close)
-        ends = End(file, None), End(raw, writing)
+        ends = End(file, None), TargetEnd(raw, writing)
     else:
         reading = _bundle(source, opened)
-        ends = End(raw_store(reading)[0], reading), End(raw, writing)
+        ends = End(raw_store(reading)[0], reading), TargetEnd(raw, writing)
     if _same(ends[0].raw, raw):
         raise ValueError(f"source and target are the same store: {raw.where}")
     return ends
@@ -93,10 +104,20 @@ def _bundle(place: Place, opened: ExitStack) -> StorageBundle:
     return opened.enter_context(sqlite_storage(place))
 
 
-def _path_of(place: Place) -> Path | None:
-    """The SQLite file that a place names; None if it names none."""
+def _path_of(name: str, place: Place) -> Path | None:
+    """The SQLite file that a place names; None if it names none.
+
+    Raises:
+        TypeError: it is no place.
+    """
     if isinstance(place, StorageBundle):
         return None
+    if not isinstance(place, str | PathLike):
+        kind = type(place)
+        raise TypeError(
+            f"{name} must be a bundle of dir_redis, a URL, or the path of a SQLite file, not "
+            f"{kind.__module__}.{kind.__qualname__}; of dir-core's stores only files can be copied"
+        )
     if isinstance(place, str) and "://" in place:
         return Path(place.removeprefix(_SQLITE_URL)) if place.startswith(_SQLITE_URL) else None
     return Path(place)

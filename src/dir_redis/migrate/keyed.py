@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Generic
 
 from dir_redis.errors import NotRepresentableError
+from dir_redis.migrate.alone import KEY
 from dir_redis.migrate.compare import SAME, Comparison, Verdict, compare, name_of
 from dir_redis.migrate.paging import pages
 from dir_redis.migrate.records import (
     Agent,
     Counter,
     DirtyMark,
+    IdempotencyKey,
     K,
     Keyed,
     RawStore,
@@ -44,7 +47,7 @@ class KeyedCopy(Generic[K]):
 
     def copy(self) -> None:
         """Write the records that the target does not have."""
-        for page in pages(self._telling.each("copy", self._source.read(self._kind))):
+        for page in pages(self._telling.each("copy", self._all(self._source))):
             found = self._target.find(self._kind, [record.key for record in page])
             missing = []
             for record in page:
@@ -60,7 +63,7 @@ class KeyedCopy(Generic[K]):
         """Read both stores again and note what differs."""
         tally = self._tally
         order: list[str] = []
-        for page in pages(self._telling.each("compare", self._source.read(self._kind))):
+        for page in pages(self._telling.each("compare", self._all(self._source))):
             found = self._target.find(self._kind, [record.key for record in page])
             for record in page:
                 tally.source += 1
@@ -84,16 +87,25 @@ class KeyedCopy(Generic[K]):
         name = self._kind.__name__
         tally.not_represented += [Listed(f"{name} {key!r}", self._lost[key]) for key in self._lost]
 
+    def _all(self, store: RawStore) -> Iterator[K]:
+        """The records of a store, without what copies keep for themselves."""
+        for record in store.read(self._kind):
+            if self._kind is not IdempotencyKey or record.key != KEY:
+                yield record
+
     def _put(self, records: list[K]) -> int:
-        """Write what the target can hold of some records; return how many."""
+        """Write what the target can hold of some records, and does not have; return how many."""
         try:
-            self._target.put(records)
-        except NotRepresentableError as error:
-            if len(records) > 1:
-                return sum(self._put([record]) for record in records)
-            self._lost[records[0].key] = error.problem
-            return 0
-        return len(records)
+            return self._target.put(records)
+        except NotRepresentableError:
+            written = 0
+            for record in records:
+                try:
+                    self._target.put([record])
+                    written += 1  # now, or with those before the one that stopped them
+                except NotRepresentableError as error:
+                    self._lost[record.key] = error.problem
+            return written
 
     def _look_again(self, key: str) -> Comparison:
         """Compare a record once more: it may have come to its end between the first two looks."""
@@ -113,7 +125,7 @@ class KeyedCopy(Generic[K]):
         """
         expected, known = iter(order), set(order)
         in_order = True
-        for page in pages(self._target.read(self._kind)):
+        for page in pages(self._all(self._target)):
             theirs = self._source.find(self._kind, [record.key for record in page])
             for record in page:
                 if record.key not in theirs:

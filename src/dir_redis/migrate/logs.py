@@ -90,13 +90,11 @@ class LogCopy:
                 tally.already_there += 1
             if len(missing) == size:
                 try:
-                    self._target.put(missing)
-                    tally.copied += size
+                    tally.copied += self._target.put(missing)
                 except NotRepresentableError as error:
                     if size > 1:
                         raise
                     self._lost[row.dfid] = error.problem
                     refused.add(row.dfid)
                 missing = []
-        self._target.put(missing)
-        tally.copied += len(missing)
+        tally.copied += self._target.put(missing)

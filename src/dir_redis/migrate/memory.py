@@ -46,6 +46,7 @@ from dir_redis.migrate.records import (
     HeldReservation,
     IdempotencyKey,
     K,
+    Keyed,
     LedgerEntry,
     R,
     ReaderGroup,
@@ -126,18 +127,24 @@ class MemoryRawStore:
             found = {key: part.find(key) for key in keys}
         return {key: record for key, record in found.items() if record is not None}
 
-    def put(self, records: Iterable[Record]) -> None:
+    def put(self, records: Iterable[Record]) -> int:
         records = iter(records)
         first = next(records, None)
         if first is None:
-            return
-        writer = self._parts.get(type(first)) or self._logs.get(type(first))
-        if writer is None:
-            raise no_ledger()
+            return 0
+        part, log = self._parts.get(type(first)), self._logs.get(type(first))
+        written = 0
         with self.store.lock:
             for record in chain([first], records):
-                cast("Part[Any]", writer).put(record)
+                if log is not None:
+                    written += log.append(record)
+                elif part is None:
+                    raise no_ledger()
+                elif isinstance(record, Counter) or part.find(cast(Keyed, record).key) is None:
+                    part.put(record)
+                    written += 1
             self.store.changed.notify_all()
+        return written
 
     def _keyed(self, part: Part[R]) -> Iterator[R]:
         with self.store.lock:

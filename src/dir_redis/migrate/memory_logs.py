@@ -33,8 +33,8 @@ class Log(Protocol[T]):
         """Some rows after a number, and the number to go on after."""
         ...
 
-    def put(self, record: T) -> None:
-        """Append a row."""
+    def append(self, record: T) -> bool:
+        """Append a row; return whether it was."""
         ...
 
 
@@ -47,8 +47,9 @@ class AuditRows:
         rows = [AuditRow(row.record.dfid, row.moment, *row.record[1:]) for row in found]
         return rows, found[-1].number if found else after
 
-    def put(self, record: AuditRow) -> None:
+    def append(self, record: AuditRow) -> bool:
         self._storage.append([AuditRecord(record.dfid, *record[2:])], record.moment_us)
+        return True
 
 
 class LedgerEntries:
@@ -60,12 +61,15 @@ class LedgerEntries:
         rows = [LedgerEntry(entry.record.dfid, entry.moment, *entry.record[1:]) for entry in found]
         return rows, after + len(rows)
 
-    def put(self, record: LedgerEntry) -> None:
-        """Append an entry, chained to the one before it."""
+    def append(self, record: LedgerEntry) -> bool:
+        """Append an entry, chained to the one before it, unless its flow has one."""
         storage = self._storage
+        if record.dfid in storage._entries:
+            return False
         entry = LedgerRecord(record.dfid, *record[2:])
         storage._end = next_end(storage._end, entry.digest, str(record.moment_us))
         storage._entries[record.dfid] = _Entry(entry, record.moment_us, storage._end)
+        return True
 
 
 class Transitions:
@@ -86,7 +90,7 @@ class Transitions:
         ]
         return rows, after + len(rows)
 
-    def put(self, record: Transition) -> None:
+    def append(self, record: Transition) -> bool:
         row = transition_row(
             dfid=record.dfid,
             root_dfid=record.root_dfid,
@@ -96,3 +100,4 @@ class Transitions:
         )
         self._storage._rows.append(row)
         self._storage._rows_by_flow[record.dfid].append(row)
+        return True

@@ -47,7 +47,7 @@ class Part(Protocol[T]):
         ...
 
     def put(self, record: T) -> None:
-        """Write a record to the end of the order, in place of one that is there."""
+        """Write a record that is not there to the end of the order; of a counter, raise it."""
         ...
 
 
@@ -88,7 +88,6 @@ class Agents:
         )
 
     def put(self, record: Agent) -> None:
-        self._agents.pop(record.agent_id, None)
         self._agents[record.agent_id] = _Agent(
             *(record.contract_json, record.priority, record.status, record.agent_version),
             *(record.session_token, record.suspension_reason, record.contract_version),
@@ -192,7 +191,6 @@ class Marks:
         )
 
     def put(self, record: DirtyMark) -> None:
-        self._marks.pop(record.dfid, None)
         self._marks[record.dfid] = _Mark(*record[1:])
 
 

@@ -67,8 +67,6 @@ class Requests:
             *(resolved_at, record.decision, record.decided_by, record.decision_reason),
             record.by_default,
         )
-        storage._pending.pop(record.dfid, None)
-        storage._resolved.pop(record.dfid, None)
         if record.decision is not None:
             storage._resolved[record.dfid] = request
             return

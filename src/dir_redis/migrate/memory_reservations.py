@@ -64,7 +64,6 @@ class Reservations:
         for rid, wanted in units.items():
             if locks._others(record.dfid, rid) + wanted > INT64_MAX:
                 raise NotRepresentableError(name, str(locks._scale.overflow(rid)))
-        locks._remove(record.dfid)
         flow = _Flow(token=record.token or None, until=record.until_us)
         flow.since = {rid: since_us for rid, _, since_us in record.held if units[rid]}
         locks._flows[record.dfid] = flow

@@ -286,10 +286,14 @@ class RawStore(Protocol):
         """Return those of some records (at most 500) that there are, by key."""
         ...
 
-    def put(self, records: Iterable[Record]) -> None:
-        """Write records of one kind, each whole or not at all, in their order.
+    def put(self, records: Iterable[Record]) -> int:
+        """Write those records of one kind that are not there, each whole, in their order.
 
-        A row is appended with its moment; a keyed record goes to the end of its order and replaces
-        one that is there.
+        Whether one is there and that it is written is one step, so that nothing is ever replaced,
+        whoever writes meanwhile. A row is appended with its moment, a ledger entry only to a flow
+        that has none; a keyed record goes to the end of its order. A counter is only raised.
+
+        Returns:
+            How many were written.
         """
         ...

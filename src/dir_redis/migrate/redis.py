@@ -32,7 +32,7 @@ from dir_redis.migrate.records import (
     State,
 )
 from dir_redis.migrate.redis_documents import SessionForm, StateForm
-from dir_redis.migrate.redis_form import Form, Found, Write
+from dir_redis.migrate.redis_form import Form, Found, Whole
 from dir_redis.migrate.redis_ids import StoredIds
 from dir_redis.migrate.redis_records import (
     AgentForm,
@@ -128,36 +128,38 @@ class RedisRawStore:
         few = self._few(cast(type[Keyed], kind))
         return {key: cast(K, few[key]) for key in keys if key in few}
 
-    def put(self, records: Iterable[Record]) -> None:
+    def put(self, records: Iterable[Record]) -> int:
         """Write records of one kind, which are held in memory until all of them have been checked.
+
+        Returns:
+            How many were written; those that are there are not.
 
         Raises:
             NotRepresentableError: one cannot be kept as it is; nothing was written.
             StorageError: the server did not answer, or refused; some may have been written.
         """
         given = list(records)
-        if given:
-            self._driver.run(self._put(type(given[0]), given))
+        return self._driver.run(self._put(type(given[0]), given)) if given else 0
 
-    def _put(self, kind: type[Record], records: list[Any]) -> Steps[None]:
+    def _put(self, kind: type[Record], records: list[Any]) -> Steps[int]:
         if kind in self._logs:
-            yield from self._logs[kind].append(records)
-            return
-        last_of_each: dict[str, Any] = {}
+            return (yield from self._logs[kind].append(records))
+        first_of_each: dict[str, Any] = {}
         for record in records:
-            last_of_each.pop(record.key, None)
-            last_of_each[record.key] = record
-        records = list(last_of_each.values())
+            first_of_each.setdefault(record.key, record)
+        records = list(first_of_each.values())
         if kind is HeldReservation:
-            yield from self._reservations.put(records)
-        elif kind is Counter:
+            return (yield from self._reservations.put(records))
+        if kind is Counter:
             yield self._raise(records)
-        elif kind is ReaderGroup:
+            return len(records)
+        if kind is ReaderGroup:
             yield self._register(records)
-        else:
-            form = self._forms[kind]
-            yield from form.prepare(records)
-            yield list(_calls([list(form.writes(record)) for record in records]))
+            return len(records)
+        form = self._forms[kind]
+        yield from form.prepare(records)
+        whole = [Whole(form.signs(record.key), list(form.writes(record))) for record in records]
+        return sum(int(as_text(reply)) for reply in (yield list(_calls(whole))))
 
     def _load(self, form: Form[K], keys: Iterable[str]) -> Steps[dict[str, K]]:
         """Read the records of some ids, in their order, without those that there are not."""
@@ -245,15 +247,15 @@ def _parsed(form: Form[K], key: str, at: str, found: Found) -> K | None:
         ) from error
 
 
-def _calls(records: Sequence[list[Write]]) -> Iterator[Call]:
+def _calls(records: Sequence[Whole]) -> Iterator[Call]:
     """The calls that write some records: each is written by one call, with others of its slot."""
-    batches: defaultdict[str, list[list[Write]]] = defaultdict(list)
+    batches: defaultdict[str, list[Whole]] = defaultdict(list)
     sizes: defaultdict[str, int] = defaultdict(int)
-    for writes in records:
-        key = writes[0].key
+    for record in records:
+        key = record.writes[0].key
         tag = key[: key.index("}")]
-        batches[tag].append(writes)
-        sizes[tag] += sum(len(str(word)) for write in writes for word in write.words)
+        batches[tag].append(record)
+        sizes[tag] += sum(len(str(word)) for write in record.writes for word in write.words)
         if len(batches[tag]) >= PAGE or sizes[tag] > BYTES_AT_ONCE:
             yield _call(batches.pop(tag))
             del sizes[tag]
@@ -261,10 +263,17 @@ def _calls(records: Sequence[list[Write]]) -> Iterator[Call]:
         yield _call(batch)
 
 
-def _call(records: Sequence[list[Write]]) -> Call:
+def _call(records: Sequence[Whole]) -> Call:
     places: dict[str, int] = {}
+
+    def number(key: str) -> int:
+        return places.setdefault(key, len(places) + 1)
+
     words: list[Argument] = []
-    for command, key, arguments in itertools.chain(*records):
-        number = places.setdefault(key, len(places) + 1)
-        words += (len(arguments), command, number, *arguments)
+    for looks, writes in records:
+        words += (len(looks), len(writes))
+        for look in looks:
+            words += (look.command, number(look.key), look.member)
+        for command, key, arguments in writes:
+            words += (len(arguments), command, number(key), *arguments)
     return Call("migrate_write", tuple(places), tuple(words))

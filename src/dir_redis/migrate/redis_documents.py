@@ -53,6 +53,9 @@ class SessionForm(_DocumentForm[Session]):
         at = self._keys.session(key)
         return Look("HGETALL", at), Look("PTTL", at)
 
+    def signs(self, key: str) -> tuple[Look, ...]:
+        return (Look("EXISTS", self._keys.session(key)),)
+
     def parse(self, key: str, found: Found) -> Session | None:
         fields, at = as_fields(found.parts[0]), self._keys.session(key)
         if not fields:
@@ -79,6 +82,9 @@ class StateForm(_DocumentForm[State]):
 
     def looks(self, key: str) -> tuple[Look, ...]:
         return (Look("HGETALL", self._keys.state(key)),)
+
+    def signs(self, key: str) -> tuple[Look, ...]:
+        return (Look("EXISTS", self._keys.state(key)),)
 
     def parse(self, key: str, found: Found) -> State | None:
         fields = as_fields(found.parts[0])

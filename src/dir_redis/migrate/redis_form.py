@@ -46,6 +46,13 @@ class Write(NamedTuple):
     words: tuple[Argument, ...] = ()
 
 
+class Whole(NamedTuple):
+    """How a record is written: by all these commands, unless one of the looks finds something."""
+
+    looks: tuple[Look, ...]
+    writes: list[Write]
+
+
 class Form(Generic[K]):
     """How one kind of record is kept on Redis.
 
@@ -75,12 +82,16 @@ class Form(Generic[K]):
         """
         raise NotImplementedError
 
+    def signs(self, key: str) -> tuple[Look, ...]:
+        """Looks (EXISTS, HEXISTS, ZSCORE) of which one finds something if the record is there."""
+        raise NotImplementedError
+
     def prepare(self, records: Sequence[K]) -> Steps[None]:
         """Whatever has to be known before records are written."""
         yield from ()
 
     def writes(self, record: K) -> Iterator[Write]:
-        """The commands that write a record in the place of one that is there.
+        """The commands that write a record that is not there.
 
         Raises:
             NotRepresentableError: it cannot be kept as it is.

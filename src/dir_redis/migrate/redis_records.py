@@ -49,6 +49,10 @@ class AgentForm(Form[Agent]):
             Look("ZSCORE", keys.agents_heartbeat(key), key),
         )
 
+    def signs(self, key: str) -> tuple[Look, ...]:
+        keys = self._keys
+        return Look("EXISTS", keys.agent(key)), Look("ZSCORE", keys.agents(key), key)
+
     def parse(self, key: str, found: Found) -> Agent | None:
         fields, place, heartbeat = as_fields(found.parts[0]), found.parts[1], found.parts[2]
         if not fields and place is None:
@@ -108,6 +112,13 @@ class IdempotencyForm(Form[IdempotencyKey]):
         return (
             *(Look("GET", result), Look("PTTL", result)),
             *(Look("HGETALL", claim), Look("PTTL", claim)),
+        )
+
+    def signs(self, key: str) -> tuple[Look, ...]:
+        claim = self._keys.claim(key)
+        return (
+            Look("EXISTS", self._keys.idempotency(key)),
+            *(Look("HEXISTS", claim, "token"), Look("HEXISTS", claim, "fingerprint")),
         )
 
     def parse(self, key: str, found: Found) -> IdempotencyKey | None:
@@ -177,6 +188,9 @@ class DirtyMarkForm(Form[DirtyMark]):
             Look("HGETALL", keys.saga(key)),
         )
 
+    def signs(self, key: str) -> tuple[Look, ...]:
+        return (Look("ZSCORE", self._keys.sagas_dirty(key), key),)
+
     def parse(self, key: str, found: Found) -> DirtyMark | None:
         marked_us, due_us = moment_of(found.parts[0]), moment_of(found.parts[1])
         if marked_us is None:
@@ -238,6 +252,9 @@ class CapacityForm(Form[Capacity]):
     def looks(self, key: str) -> tuple[Look, ...]:
         return (Look("HGET", self._keys.lock_capacities(), key),)
 
+    def signs(self, key: str) -> tuple[Look, ...]:
+        return (Look("HEXISTS", self._keys.lock_capacities(), key),)
+
     def parse(self, key: str, found: Found) -> Capacity | None:
         if found.parts[0] is None:
             return None
@@ -257,6 +274,9 @@ class RetriesForm(Form[Retries]):
 
     def looks(self, key: str) -> tuple[Look, ...]:
         return (Look("GET", self._keys.retry(key)),)
+
+    def signs(self, key: str) -> tuple[Look, ...]:
+        return (Look("EXISTS", self._keys.retry(key)),)
 
     def parse(self, key: str, found: Found) -> Retries | None:
         if found.parts[0] is None:

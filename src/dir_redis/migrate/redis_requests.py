@@ -38,6 +38,9 @@ class BudgetForm(Form[Budget]):
     def looks(self, key: str) -> tuple[Look, ...]:
         return (Look("ZRANGE", self._keys.budget(key)),)
 
+    def signs(self, key: str) -> tuple[Look, ...]:
+        return (Look("EXISTS", self._keys.budget(key)),)
+
     def parse(self, key: str, found: Found) -> Budget | None:
         spent = tuple(int(float(score)) for score in found.parts[0][1::2])
         return Budget(key, spent) if spent else None
@@ -70,6 +73,10 @@ class RequestForm(Form[Request]):
             Look("HGET", keys.requests_reviewers(), key),
             Look("HGETALL", keys.request(key)),
         )
+
+    def signs(self, key: str) -> tuple[Look, ...]:
+        keys = self._keys
+        return Look("HEXISTS", keys.requests_open(), key), Look("EXISTS", keys.request(key))
 
     def parse(self, key: str, found: Found) -> Request | None:
         if found.parts[0] is not None:

@@ -38,19 +38,25 @@ class ReservationForm(Form[HeldReservation]):
         amounts = [Held(rid, self._scale.to_decimal(units), since) for rid, units, since in held]
         return HeldReservation(key, tuple(sorted(amounts)), token, until_us)
 
-    def put(self, records: Sequence[HeldReservation]) -> Steps[None]:
-        """Write reservations in the place of what their flows hold, whatever the capacities.
+    def put(self, records: Sequence[HeldReservation]) -> Steps[int]:
+        """Write reservations of flows that hold nothing, whatever the capacities.
+
+        Returns:
+            How many were written.
 
         Raises:
             NotRepresentableError: an amount or a total of one is not to be kept; none is written.
         """
         in_units = [self._in_units(record) for record in records]
         yield from self._check_totals(records, in_units)
+        written = 0
         for batch in _batches(records, in_units):
             reply = yield Call("migrate_reservations", self._keys.locks(), (INT64_MAX, *batch))
-            verdict, _, dfid = as_text(reply).partition(" ")
+            verdict, _, rest = as_text(reply).partition(" ")
             if verdict == "OVERFLOW":  # by what others have reserved since
-                raise _too_large(dfid)
+                raise _too_large(rest)
+            written += int(rest)
+        return written
 
     def _parts(self, key: str, stored: Any) -> tuple[int, int | None, list[tuple[str, int, int]]]:
         """Token, end of the lease, and per resource its id, the units, and since when."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 from dir_redis.audit_events import AuditRecord
@@ -11,13 +11,14 @@ from dir_redis.chain import next_end, stored_end
 from dir_redis.clock import format_moment
 from dir_redis.errors import CorruptRecordError, NotRepresentableError, ResourceContentionError
 from dir_redis.ledger_entries import LedgerRecord
+from dir_redis.migrate.paging import pages
 from dir_redis.migrate.records import AuditRow, LedgerEntry, Row, Transition
 from dir_redis.redis.decision_audit import audit_fields
 from dir_redis.redis.decision_ledger import ledger_fields
 from dir_redis.redis.flow_log import Entry, LogReader
 from dir_redis.redis.keys import Keys
 from dir_redis.redis.lifecycle import transition_fields
-from dir_redis.redis.replies import as_fields, as_optional_text, as_text
+from dir_redis.redis.replies import as_optional_text, as_text
 from dir_redis.redis.steps import Argument, Call, Command, Steps
 
 # Rows of all partitions are written in turns of so many, so that they grow together.
@@ -70,8 +71,11 @@ class RowLog:
 
         return next_rows
 
-    def append(self, rows: Sequence[Row]) -> Steps[None]:
-        """Append rows, in each partition in their order.
+    def append(self, rows: Sequence[Row]) -> Steps[int]:
+        """Append rows, in each partition in their order; of the ledger those of flows without one.
+
+        Returns:
+            How many were appended.
 
         Raises:
             NotRepresentableError: one of them cannot be, and none is.
@@ -79,6 +83,7 @@ class RowLog:
         yield from self._check_moments(rows)
         if self._log.name == "ledger":
             rows = yield from self._without_known(rows)
+        appended = 0
         last = self._last[1] if rows and rows[0].moment_us >= self._last[0] else (0, 0)
         for first in range(0, len(rows), _ROWS_AT_ONCE):
             by_partition: defaultdict[str, list[_Placed]] = defaultdict(list)
@@ -91,9 +96,11 @@ class RowLog:
             for log, placed in by_partition.items():
                 for batch in _batches(placed):
                     if self._log.name == "ledger":
-                        yield from self._append_entries(log, batch)
+                        appended += yield from self._append_entries(log, batch)
                     else:
                         yield self._append_call(log, batch)
+                        appended += len(batch)
+        return appended
 
     def _parse(self, log: str, entry: Entry) -> Row:
         try:
@@ -127,47 +134,29 @@ class RowLog:
         flows = (self._keys.log_of_flow(self._log.name, dfid) for dfid in numbers)
         return Call("migrate_rows", (log, *flows), (len(batch[0].fields), *words))
 
-    def _without_known(self, rows: Sequence[Any]) -> Steps[list[Any]]:
-        """The entries of flows that have none; of the others, theirs is to be the same.
-
-        Raises:
-            NotRepresentableError: a flow has another entry.
-        """
-        known: dict[str, LedgerRecord] = {}
-        new = []
-        for first in range(0, len(rows), _ROWS_AT_ONCE):
-            page = rows[first : first + _ROWS_AT_ONCE]
-            known.update((yield from self._stored_entries({row.dfid for row in page})))
-            for row in page:
-                record = _ledger_record(row)
-                if row.dfid not in known:
-                    known[row.dfid] = record
-                    new.append(row)
-                elif known[row.dfid] != record:
-                    raise self._unfit(row, "the flow has another entry, which is never replaced")
-        return new
-
-    def _stored_entries(self, dfids: Iterable[str]) -> Steps[dict[str, LedgerRecord]]:
+    def _without_known(self, rows: Sequence[Row]) -> Steps[list[Row]]:
+        """The first entry of each flow that has none yet: what a flow has is never replaced."""
+        first_of_each: dict[str, Row] = {}
+        for row in rows:
+            first_of_each.setdefault(row.dfid, row)
         by_partition: defaultdict[str, list[str]] = defaultdict(list)
-        for dfid in dfids:
+        for dfid in first_of_each:
             by_partition[self._keys.log("ledger", dfid)].append(dfid)
-        stored = {}
-        for log, flows in by_partition.items():
-            keys = tuple(self._keys.log_of_flow("ledger", dfid) for dfid in flows)
-            index = yield Call("flow_log_index", keys, (1,))
-            for dfid, ids in zip(flows, index, strict=True):
-                for place in map(as_text, ids):
-                    entries = yield Command("XRANGE", log, (place, place))
-                    if not entries:
-                        raise CorruptRecordError(log, f"it has no entry {place} of {dfid!r}")
-                    fields = as_fields(entries[0][1])
-                    stored[dfid] = _ledger_record(_ledger_entry(fields, 0))
-        return stored
+        for dfids in by_partition.values():
+            for page in pages(dfids, _ROWS_AT_ONCE):
+                keys = tuple(self._keys.log_of_flow("ledger", dfid) for dfid in page)
+                index = yield Call("flow_log_index", keys, (1,))
+                for dfid, ids in zip(page, index, strict=True):
+                    if ids:
+                        del first_of_each[dfid]
+        return list(first_of_each.values())
 
-    def _append_entries(self, log: str, batch: Sequence[_Placed]) -> Steps[None]:
+    def _append_entries(self, log: str, batch: Sequence[_Placed]) -> Steps[int]:
         """Append entries to a partition's ledger, chained to its last one as it is now."""
         end_key = self._keys.chain_end("ledger", batch[0].row.dfid)
         for _ in range(_ATTEMPTS):
+            if not batch:
+                return 0
             number, link = yield Command("HMGET", end_key, ("number", "link"))
             newest = yield Command("XREVRANGE", log, ("+", "-", "COUNT", 1))
             end = stored_end(end_key, as_optional_text(number), as_optional_text(link))
@@ -181,12 +170,10 @@ class RowLog:
                 flows.append(self._keys.log_of_flow("ledger", row.dfid))
             keys = (log, end_key, *flows)
             if as_text((yield Call("migrate_ledger", keys, tuple(words)))) == "DONE":
-                return
+                return len(batch)
             rows = yield from self._without_known([placed.row for placed in batch])
             new = {row.dfid for row in rows}
             batch = [placed for placed in batch if placed.row.dfid in new]
-            if not batch:
-                return
         raise ResourceContentionError(f"{log} was appended to by others all the time: try again")
 
     def _unfit(self, row: Row, problem: str) -> NotRepresentableError:

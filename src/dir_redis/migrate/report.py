@@ -47,12 +47,12 @@ class Telling:
 
     Args:
         kind: the kind's name.
-        progress: what is called; None for nobody.
+        progress: what is called.
     """
 
-    def __init__(self, kind: str, progress: Callable[[CopyProgress], object] | None) -> None:
+    def __init__(self, kind: str, progress: Callable[[CopyProgress], object]) -> None:
         self._kind = kind
-        self._progress = progress or (lambda _: None)
+        self._progress = progress
         self._total: int | None = None
 
     def each(self, stage: str, records: Iterable[T]) -> Iterator[T]:

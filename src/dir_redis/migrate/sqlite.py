@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dir_redis.bundle import StorageBundle
 from dir_redis.migrate.exact import no_ledger
+from dir_redis.migrate.paging import pages
 from dir_redis.migrate.records import (
     Agent,
     AuditRow,
@@ -108,16 +110,28 @@ class SqliteRawStore:
         part: Part[K] = self._parts[kind]
         return find_in(part, self.database.read, keys, self.database.clock.now())
 
-    def put(self, records: Iterable[Record]) -> None:
-        page = list(records)
-        if not page:
-            return
-        kind = type(page[0])
+    def put(self, records: Iterable[Record]) -> int:
+        given: list[Any] = list(records)
+        if not given:
+            return 0
+        kind = type(given[0])
         if kind not in self._parts and kind not in self._logs:
             raise no_ledger()
         with self.database.transaction() as connection:
             if kind in self._logs:
-                self._logs[kind].append(connection, page)
-            else:
-                for record in page:
-                    self._parts[kind].put(connection, record)
+                return int(self._logs[kind].append(connection, given))
+            return sum(self._put_page(connection, kind, page) for page in pages(given))
+
+    def _put_page(self, connection: sqlite3.Connection, kind: type, page: list[Any]) -> int:
+        def read(sql: str, *parameters: object) -> list[Any]:
+            return connection.execute(sql, parameters).fetchall()
+
+        part = self._parts[kind]
+        there = set(part.find(read, [record.key for record in page], self.database.clock.now()))
+        written = 0
+        for record in page:
+            if kind is Counter or record.key not in there:
+                part.put(connection, record)
+                there.add(record.key)
+                written += 1
+        return written

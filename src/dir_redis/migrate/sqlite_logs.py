@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from dir_redis.audit_events import AuditRecord
+from dir_redis.errors import CorruptRecordError
 from dir_redis.ledger_entries import LedgerRecord
 from dir_redis.migrate.records import AuditRow, LedgerEntry, Transition
 from dir_redis.sqlite.columns import moment_column, read_moment
@@ -28,16 +29,18 @@ class AuditRows:
 
     def row(self, found: Any) -> AuditRow:
         row_id, dfid, timestamp, *rest = found
+        _no_blob("decision_audit_events", row_id, found[1:])
         return AuditRow(dfid, read_moment("decision_audit_events", row_id, timestamp), *rest)
 
-    def append(self, connection: sqlite3.Connection, rows: Sequence[AuditRow]) -> None:
+    def append(self, connection: sqlite3.Connection, rows: Sequence[AuditRow]) -> int:
         for moment_us, same in groupby(rows, key=attrgetter("moment_us")):
             records = [AuditRecord(row.dfid, *row[2:]) for row in same]
             append_rows(connection, records, moment_us, chained=self._chained)
+        return len(rows)
 
 
 class LedgerEntries:
-    """Entries, each chained to the one before it as it is appended."""
+    """Entries, each chained to the one before it as it is appended; a flow has one."""
 
     select = """
         SELECT id, dfid, committed_at, root_dfid, agent_id, intent_payload, context_ref,
@@ -47,12 +50,18 @@ class LedgerEntries:
 
     def row(self, found: Any) -> LedgerEntry:
         row_id, dfid, committed_at, *rest = found
+        _no_blob("decision_ledger_entries", row_id, found[1:])
         moment_us = read_moment("decision_ledger_entries", row_id, committed_at)
         return LedgerEntry(dfid, moment_us, *rest)
 
-    def append(self, connection: sqlite3.Connection, rows: Sequence[LedgerEntry]) -> None:
+    def append(self, connection: sqlite3.Connection, rows: Sequence[LedgerEntry]) -> int:
+        appended = 0
         for row in rows:
-            append_entry(connection, LedgerRecord(row.dfid, *row[2:]), row.moment_us)
+            known = "SELECT 1 FROM decision_ledger_entries WHERE dfid = ?"
+            if connection.execute(known, (row.dfid,)).fetchone() is None:
+                append_entry(connection, LedgerRecord(row.dfid, *row[2:]), row.moment_us)
+                appended += 1
+        return appended
 
 
 class Transitions:
@@ -63,9 +72,10 @@ class Transitions:
 
     def row(self, found: Any) -> Transition:
         row_id, dfid, created_at, *rest = found
+        _no_blob("flow_transitions", row_id, found[1:])
         return Transition(dfid, read_moment("flow_transitions", row_id, created_at), *rest)
 
-    def append(self, connection: sqlite3.Connection, rows: Sequence[Transition]) -> None:
+    def append(self, connection: sqlite3.Connection, rows: Sequence[Transition]) -> int:
         connection.executemany(
             """
             INSERT INTO flow_transitions (dfid, created_at, from_status, to_status, root_dfid)
@@ -77,3 +87,9 @@ class Transitions:
                 for row in rows
             ],
         )
+        return len(rows)
+
+
+def _no_blob(table: str, row_id: int, columns: Sequence[object]) -> None:
+    if any(isinstance(column, bytes) for column in columns):
+        raise CorruptRecordError(f"{table} {row_id}", "a column that should be text holds a BLOB")

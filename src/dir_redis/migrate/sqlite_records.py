@@ -1,7 +1,7 @@
 """What the tables of a SQLite store hold, as neutral records.
 
-``put`` writes a record to the end of its order, in place of one that is there, in the caller's
-transaction.
+``put`` writes a record that is not there to the end of its order, in place of what is left of one
+that has ended, in the caller's transaction.
 """
 
 from __future__ import annotations

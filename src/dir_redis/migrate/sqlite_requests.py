@@ -37,7 +37,6 @@ class Budgets:
         return {agent_id: Budget(agent_id, tuple(sorted(all_))) for agent_id, all_ in spent.items()}
 
     def put(self, connection: sqlite3.Connection, record: Budget) -> None:
-        connection.execute("DELETE FROM escalation_budget WHERE agent_id = ?", (record.agent_id,))
         connection.executemany(
             "INSERT INTO escalation_budget (agent_id, created_at) VALUES (?, ?)",
             [(record.agent_id, moment_column(spent_us)) for spent_us in record.spent_us],
