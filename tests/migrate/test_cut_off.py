@@ -144,7 +144,7 @@ from pathlib import Path
 from dir_redis import open_storage
 from dir_redis.migrate import alone, copy_store
 
-alone.LEASE_SEC = 0.5
+alone.LEASE_SEC = 2.0
 target = {str(target)!r}
 if "://" in target:
     target = open_storage(target, namespace={namespace!r})
