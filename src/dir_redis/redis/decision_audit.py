@@ -69,7 +69,7 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
         agent_id: str | None = None,
         severity: str = "INFO",
     ) -> Steps[None]:
-        encoded = encode_details(details)
+        encoded = encode_details(details, self._limits)
         record = AuditRecord(dfid, event, step_id, state, encoded, root_dfid, agent_id, severity)
         if self._store.audit_chain:
             yield self._append_many(self._keys.log(_LOG, dfid), [record])
@@ -79,7 +79,7 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
     @operation
     def record_many(self, rows: Iterable[Mapping[str, Any]]) -> Steps[None]:
         by_partition: defaultdict[str, list[AuditRecord]] = defaultdict(list)
-        for record in records_of(rows):
+        for record in records_of(rows, self._limits):
             by_partition[self._keys.log(_LOG, record.dfid)].append(record)
         stored, total = 0, sum(map(len, by_partition.values()))
         for log, records in by_partition.items():

@@ -33,7 +33,7 @@ class RedisDecisionLedgerStorage(RedisStorage, LedgerChainStorage):
     def append(
         self, pci: VerifiedIntent, *, agent_id: str, root_dfid: str | None = None
     ) -> Steps[None]:
-        record = ledger_record(pci, agent_id, root_dfid)
+        record = ledger_record(pci, agent_id, root_dfid, self._limits)
         keys = (
             self._keys.log(_LOG, record.dfid),
             self._keys.log_of_flow(_LOG, record.dfid),

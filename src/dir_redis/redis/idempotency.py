@@ -38,7 +38,7 @@ class RedisIdempotencyStorage(RedisStorage, RunOnceStorage):
 
     @operation
     def set(self, key: str, result: Any) -> Steps[None]:
-        encoded = encode_value("result", result)
+        encoded = encode_value("result", result, self._limits)
         yield Call("idempotency_set", self._keys_of(key), (encoded, ENDED_KEPT_MS, WOKEN_MS))
 
     @operation
@@ -67,7 +67,7 @@ class RedisIdempotencyStorage(RedisStorage, RunOnceStorage):
 
     @operation
     def renew_claim(self, claim: Claim, lease_sec: float) -> Steps[datetime]:
-        key, token = held_claim(claim)
+        key, token = held_claim(claim, self._limits)
         reply = yield Call(
             "idempotency_renew",
             (self._keys.claim(key),),
@@ -80,8 +80,8 @@ class RedisIdempotencyStorage(RedisStorage, RunOnceStorage):
 
     @operation
     def complete(self, claim: Claim, result: Any, *, ttl_sec: float | None = None) -> Steps[Any]:
-        key, token = held_claim(claim)
-        encoded = encode_value("result", result)
+        key, token = held_claim(claim, self._limits)
+        encoded = encode_value("result", result, self._limits)
         ttl_ms = "" if ttl_sec is None else math.ceil(ttl_sec * 1000)
         reply = yield Call(
             "idempotency_complete",
@@ -94,7 +94,7 @@ class RedisIdempotencyStorage(RedisStorage, RunOnceStorage):
 
     @operation
     def abandon(self, claim: Claim) -> Steps[None]:
-        key, token = held_claim(claim)
+        key, token = held_claim(claim, self._limits)
         keys = (self._keys.claim(key), self._keys.claim_ended(key))
         reply = yield Call("idempotency_abandon", keys, (token, ENDED_KEPT_MS, WOKEN_MS))
         if as_text(reply) == "LOST":

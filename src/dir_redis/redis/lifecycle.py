@@ -74,9 +74,8 @@ class RedisLifecycleStorage(RedisStorage, FlowStatusStorage):
         root_dfid: str | None = None,
         session_ttl_sec: float | None = 86_400.0,
     ) -> Steps[bool]:
-        row = AuditRecord(
-            dfid, event, "", status, encode_details(details), root_dfid, agent_id, "INFO"
-        )
+        encoded = encode_details(details, self._limits)
+        row = AuditRecord(dfid, event, "", status, encoded, root_dfid, agent_id, "INFO")
         keys = (
             *self._log_keys(dfid),
             self._keys.log("audit", dfid),
