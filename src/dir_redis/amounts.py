@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
-from dir_redis.arguments import INT64_MAX, identifier
+from dir_redis.arguments import INT64_MAX, identifier, integer
 from dir_redis.errors import InsufficientCapacityError
 from dir_redis.limits import MAX_ITEMS, Limits
 
@@ -34,10 +34,10 @@ class AmountScale:
     places: int = DEFAULT_PLACES
 
     def __post_init__(self) -> None:
-        if isinstance(self.places, bool) or not isinstance(self.places, int):
-            raise TypeError(f"amount_places must be an int, not {type(self.places).__name__}")
-        if not 0 <= self.places <= MAX_PLACES:
-            raise ValueError(f"amount_places must be 0 to {MAX_PLACES}, not {self.places}")
+        places = integer("amount_places", self.places)
+        if not 0 <= places <= MAX_PLACES:
+            raise ValueError(f"amount_places must be 0 to {MAX_PLACES}, not {places}")
+        object.__setattr__(self, "places", places)  # of a subclass the number alone
 
     def to_units(self, resource_id: str, amount: object) -> int:
         """Convert an amount, rounding half-even to the scale.

@@ -46,7 +46,7 @@ def open_ends(source: Place, target: Place, opened: ExitStack) -> tuple[End, End
         StorageError: one cannot be opened.
     """
     path = _path_of(source)
-    if path is not None and not path.is_file():
+    if path is not None and not _is_file(path):
         raise StorageConfigurationError(f"{path} is no file; the source of a copy must be there")
     writing = _bundle(target, opened)
     raw, places = raw_store(writing)
@@ -100,6 +100,13 @@ def _path_of(place: Place) -> Path | None:
     if isinstance(place, str) and "://" in place:
         return Path(place.removeprefix(_SQLITE_URL)) if place.startswith(_SQLITE_URL) else None
     return Path(place)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise StorageConfigurationError(f"the source of a copy cannot be used: {error}") from error
 
 
 def _same(one: RawStore, other: RawStore) -> bool:

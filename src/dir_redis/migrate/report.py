@@ -52,7 +52,7 @@ class Telling:
 
     def __init__(self, kind: str, progress: Callable[[CopyProgress], object] | None) -> None:
         self._kind = kind
-        self._progress = progress or (lambda _: None)
+        self._progress = (lambda _: None) if progress is None else progress
         self._total: int | None = None
 
     def each(self, stage: str, records: Iterable[T]) -> Iterator[T]:

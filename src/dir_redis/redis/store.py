@@ -99,8 +99,10 @@ class RedisStore:
             options.get("max_document_bytes", DEFAULT_DOCUMENT_BYTES),
         )
         partitions = options.get("partitions")
-        if partitions is not None and not 1 <= integer("partitions", partitions) <= MAX_PARTITIONS:
-            raise ValueError(f"partitions must be 1 to {MAX_PARTITIONS}, not {partitions}")
+        if partitions is not None:
+            partitions = integer("partitions", partitions)
+            if not 1 <= partitions <= MAX_PARTITIONS:
+                raise ValueError(f"partitions must be 1 to {MAX_PARTITIONS}, not {partitions}")
         self.scale = AmountScale(options.get("amount_places", DEFAULT_PLACES))
         timeout_sec = seconds("timeout_sec", options.get("timeout_sec", 5.0))
         attempt_timeout_sec = seconds(
