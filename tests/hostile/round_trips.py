@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from fractions import Fraction
 from typing import Any
 
 from dir_redis import StorageBundle
@@ -20,8 +21,9 @@ def plain(value: Any) -> Any:
 
 
 def encoded(value: object) -> str:
-    """JSON text, to compare by: it makes a NaN equal to itself, and 1 unequal to true."""
-    return json.dumps(value, sort_keys=True, default=str)
+    """JSON text of a value's round trip; it makes a NaN equal to itself, and 1 unequal to true."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return json.dumps(json.loads(text), sort_keys=True)
 
 
 def document(text: Any) -> str:
@@ -110,6 +112,8 @@ def _entry(bundle: StorageBundle, given: Arguments, _: Any) -> bool:
 
 def amount(value: Any) -> Decimal:
     """An amount as it is kept, at 8 places."""
+    if isinstance(value, Fraction):
+        value = float(value)
     exact = Decimal(float.__repr__(value)) if isinstance(value, float) else Decimal(value)
     return exact.quantize(Decimal("1e-8"), context=_EXACT)
 
