@@ -57,7 +57,7 @@ def _row(bundle: StorageBundle, given: Arguments, _: Any) -> bool:
         row["event"] == plain(given["event"])
         and row["step_id"] == plain(given.get("step_id", ""))
         and row["state"] == plain(given.get("state", ""))
-        and row["root_dfid"] == plain(given.get("root_dfid") or given["dfid"])
+        and row["root_dfid"] == (plain(given.get("root_dfid")) or plain(given["dfid"]))
         and encoded(row["details"]) == encoded(given.get("details") or {})
     )
 

@@ -103,7 +103,7 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
     @operation
     def all_events_chronological(self) -> Steps[list[dict[str, Any]]]:
         entries = yield from read_all(self._keys, _LOG)
-        return [_row(_LOG, entry) for entry in entries]
+        return [_row(log, entry) for log, entry in entries]
 
     @checked
     def iter_events(self, dfid: str | None = None, *, after: str | None = None) -> EventIterator:

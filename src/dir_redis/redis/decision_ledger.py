@@ -55,7 +55,8 @@ class RedisDecisionLedgerStorage(RedisStorage, LedgerChainStorage):
 
     @operation
     def all_entries_chronological(self) -> Steps[list[dict[str, Any]]]:
-        return [_as_returned(_LOG, entry) for entry in (yield from read_all(self._keys, _LOG))]
+        entries = yield from read_all(self._keys, _LOG)
+        return [_as_returned(log, entry) for log, entry in entries]
 
     @operation
     def count_entries(self) -> Steps[int]:
