@@ -112,6 +112,7 @@ def fill(bundle: StorageBundle, raw: Any) -> None:
     bundle.escalation.resolve("d", "YES", by="me", reason="so", proposal_json="{}")
     bundle.idempotency.claim("running", lease_sec=600, owner="me", fingerprint="p")
     bundle.decision_audit.record_many([{"dfid": "f", "event": "E", "details": {"a": 1}}] * 2)
+    bundle.decision_audit.commit_archived("g", "")
 
 
 def kind_of(key: bytes) -> str:
