@@ -144,6 +144,7 @@ def test_a_permission_taken_away_is_refused_at_once(own_server: str, admin: Any)
         with commands_sent(bundle) as sent, pytest.raises(StorageRefusedError) as caught:
             write(bundle)
 
+        admin.execute_command("ACL", "SETUSER", "fleet", "+evalsha")
         assert (caught.value.code, len(sent)) == ("NOPERM", 1)
         assert len(bundle.decision_audit.events_for_dfid("f")) == 1
 
