@@ -30,7 +30,7 @@ if after ~= '' then
 end
 local rows = {}
 for _, id in ipairs(redis.call('LRANGE', flow_key, first, first + count - 1)) do
-  local entry = redis.call('XRANGE', log_key, id, id)[1]
+  local entry = is_id(id) and redis.call('XRANGE', log_key, id, id)[1]
   if not entry then
     error('DIRCORRUPT 2')
   end

@@ -8,7 +8,7 @@ local function latest_status(log_key, flow_key)
   if not id then
     return nil
   end
-  local entry = redis.call('XRANGE', log_key, id, id)[1]
+  local entry = string.find(id, '^%d+%-%d+$') and redis.call('XRANGE', log_key, id, id)[1]
   if not entry then
     error('DIRCORRUPT 2')
   end

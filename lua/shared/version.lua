@@ -3,7 +3,8 @@
 -- The version, digits; or false if the record has none. Fails on a key of another type.
 local function stored_version(record_key)
   local version = redis.call('HGET', record_key, 'version')
-  if version and not string.find(version, '^%d+$') then
+  -- More digits than a counter ever has would make HINCRBY fail, when something is written already.
+  if version and (#version > 18 or not string.find(version, '^%d+$')) then
     error('DIRCORRUPT 1')
   end
   return version

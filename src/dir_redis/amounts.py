@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
-from dir_redis.arguments import INT64_MAX, identifier
+from dir_redis.arguments import INT64_MAX, identifier, integer
 from dir_redis.errors import InsufficientCapacityError
+from dir_redis.limits import MAX_ITEMS, Limits
 
 DEFAULT_PLACES = 8
 MAX_PLACES = 18
@@ -33,10 +34,10 @@ class AmountScale:
     places: int = DEFAULT_PLACES
 
     def __post_init__(self) -> None:
-        if isinstance(self.places, bool) or not isinstance(self.places, int):
-            raise TypeError(f"amount_places must be an int, not {type(self.places).__name__}")
-        if not 0 <= self.places <= MAX_PLACES:
-            raise ValueError(f"amount_places must be 0 to {MAX_PLACES}, not {self.places}")
+        places = integer("amount_places", self.places)
+        if not 0 <= places <= MAX_PLACES:
+            raise ValueError(f"amount_places must be 0 to {MAX_PLACES}, not {places}")
+        object.__setattr__(self, "places", places)  # of a subclass the number alone
 
     def to_units(self, resource_id: str, amount: object) -> int:
         """Convert an amount, rounding half-even to the scale.
@@ -62,19 +63,23 @@ class AmountScale:
             )
         return units
 
-    def batch_to_units(self, argument: str, amounts: object) -> dict[str, int]:
+    def batch_to_units(self, argument: str, amounts: object, limits: Limits) -> dict[str, int]:
         """Convert a ``{resource_id: amount}`` mapping, sorted by resource_id."""
         if not isinstance(amounts, Mapping):
             raise TypeError(
                 f"{argument} must be a dict of amounts by resource_id, not {type(amounts).__name__}"
             )
         units = {}
-        for resource_id, amount in amounts.items():
-            plain = identifier(f"a resource_id in {argument}", resource_id)
+        for number, (resource_id, amount) in enumerate(amounts.items()):
+            if number == MAX_ITEMS:
+                raise ValueError(f"{argument} names more than {MAX_ITEMS:,} resources")
+            plain = identifier(f"a resource_id in {argument}", resource_id, limits)
             units[plain] = self.to_units(plain, amount)
         return dict(sorted(units.items()))
 
-    def capacities_to_units(self, capacities: object, wanted: Mapping[str, int]) -> dict[str, int]:
+    def capacities_to_units(
+        self, capacities: object, wanted: Mapping[str, int], limits: Limits
+    ) -> dict[str, int]:
         """Convert the capacities a call brings; None is none.
 
         Raises:
@@ -83,7 +88,7 @@ class AmountScale:
         """
         if capacities is None:
             return {}
-        units = self.batch_to_units("capacities", capacities)
+        units = self.batch_to_units("capacities", capacities, limits)
         for resource_id in units:
             if resource_id not in wanted:
                 raise ValueError(
@@ -127,7 +132,7 @@ def exact_amount(resource_id: str, amount: object) -> Decimal:
     if isinstance(amount, float):
         return Decimal(float.__repr__(amount))
     if isinstance(amount, Decimal):
-        return amount
+        return Decimal(amount)  # of a subclass the number alone
     if isinstance(amount, bool) or not isinstance(amount, numbers.Real):
         raise ValueError(
             f"the amount of {resource_id!r} must be a number, not {type(amount).__name__}"

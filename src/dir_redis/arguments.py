@@ -14,7 +14,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
 
-MAX_ID_BYTES = 1024
+from dir_redis.limits import DEFAULT_LIMITS, Limits
+
 MAX_DURATION_SEC = 10 * 366 * 86_400
 INT64_MAX = 2**63 - 1
 
@@ -25,43 +26,68 @@ SEVERITIES = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 P = ParamSpec("P")
 R = TypeVar("R")
 Self = TypeVar("Self")
-Rule = Callable[[str, Any], Any]
+Rule = Callable[[str, Any, Limits], Any]
 
 
-def text(argument: str, value: object) -> str:
+def text(argument: str, value: object, limits: Limits = DEFAULT_LIMITS) -> str:
     """Any string that UTF-8 can hold; a str subclass (such as a StrEnum) becomes a plain str."""
+    return _sized(argument, _plain(argument, value), limits.max_text_bytes, "max_document_bytes")
+
+
+def _plain(argument: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
-    plain = value if type(value) is str else str.__str__(value)
-    if plain.isascii():
-        return plain
-    try:
-        plain.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{argument} holds a lone surrogate, which UTF-8 cannot store") from error
+    return value if type(value) is str else str.__str__(value)
+
+
+def size_of(plain: str) -> int:
+    """How many bytes a string has in UTF-8."""
+    return len(plain) if plain.isascii() else len(plain.encode())
+
+
+def _sized(argument: str, plain: str, most: int, option: str) -> str:
+    """Refuse a string that UTF-8 cannot hold, or only in more bytes than are allowed."""
+    size = len(plain)
+    if size <= most and not plain.isascii():
+        try:
+            size = len(plain.encode())
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{argument} holds a lone surrogate, which UTF-8 cannot store"
+            ) from error
+    if size > most:
+        raise ValueError(
+            f"{argument} is {size} bytes long or more; at most {most} are allowed (see {option})"
+        )
     return plain
 
 
-def identifier(argument: str, value: object) -> str:
-    """A non-empty string of up to 1,024 bytes in UTF-8."""
-    plain = text(argument, value)
+def identifier(argument: str, value: object, limits: Limits = DEFAULT_LIMITS) -> str:
+    """A non-empty string of so many bytes in UTF-8."""
+    plain = _sized(argument, _plain(argument, value), limits.max_id_bytes, "max_id_bytes")
     if not plain:
         raise ValueError(f"{argument} must not be empty")
-    size = len(plain) if plain.isascii() else len(plain.encode())
-    if size > MAX_ID_BYTES:
-        raise ValueError(f"{argument} is {size} bytes long; at most {MAX_ID_BYTES} are allowed")
     return plain
 
 
-def json_text(argument: str, value: object) -> str:
+def json_text(argument: str, value: object, limits: Limits = DEFAULT_LIMITS) -> str:
     """A string that ``json.loads`` takes, kept to the byte."""
-    plain = text(argument, value)
+    plain = check_document(argument, _plain(argument, value), limits)
     try:
         json.loads(plain)
         check_depth(plain)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{argument} is not JSON: {error}") from error
     return plain
+
+
+def check_document(argument: str, encoded: str, limits: Limits) -> str:
+    """Return the JSON text of a document, or say that it is too long.
+
+    Raises:
+        ValueError: it has more bytes than the store takes, or holds a lone surrogate.
+    """
+    return _sized(argument, encoded, limits.max_document_bytes, "max_document_bytes")
 
 
 def check_depth(encoded: str) -> None:
@@ -74,23 +100,23 @@ def check_depth(encoded: str) -> None:
         json.loads("[" * _DEPTH_MARGIN + encoded + "]" * _DEPTH_MARGIN)
 
 
-def json_document(argument: str, value: object) -> str:
+def json_document(argument: str, value: object, limits: Limits = DEFAULT_LIMITS) -> str:
     """Like :func:`json_text`; ``""`` and ``None`` count as ``{}``."""
-    if value is None or value == "":
-        return "{}"
-    return json_text(argument, value)
+    plain = "" if value is None else _plain(argument, value)
+    return json_text(argument, plain, limits) if plain else "{}"
 
 
-def integer(argument: str, value: object) -> int:
+def integer(argument: str, value: object, _limits: Limits = DEFAULT_LIMITS) -> int:
     """An int that 64 bits hold; a bool is none."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{argument} must be an int, not {type(value).__name__}")
-    if not -INT64_MAX - 1 <= value <= INT64_MAX:
+    number = int.__int__(value)
+    if not -INT64_MAX - 1 <= number <= INT64_MAX:
         raise ValueError(f"{argument} must fit 64 bits")
-    return int(value)
+    return number
 
 
-def count(argument: str, value: object) -> int:
+def count(argument: str, value: object, _limits: Limits = DEFAULT_LIMITS) -> int:
     """An int of 0 or more."""
     number = integer(argument, value)
     if number < 0:
@@ -98,23 +124,27 @@ def count(argument: str, value: object) -> int:
     return number
 
 
-def flag(argument: str, value: object) -> bool:
+def flag(argument: str, value: object, _limits: Limits = DEFAULT_LIMITS) -> bool:
     """True or False."""
     if not isinstance(value, bool):
         raise TypeError(f"{argument} must be a bool, not {type(value).__name__}")
     return value
 
 
-def seconds(argument: str, value: object) -> float:
+def seconds(argument: str, value: object, _limits: Limits = DEFAULT_LIMITS) -> float:
     """A finite number of seconds, 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{argument} must be a number of seconds, not {type(value).__name__}")
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{argument} must be a finite number of seconds, 0 or more, not {value}")
-    return float(value)
+    try:
+        number = float.__float__(value) if isinstance(value, float) else int.__float__(value)
+    except OverflowError:
+        number = math.inf
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"{argument} must be a finite number of seconds, 0 or more, not {number}")
+    return number
 
 
-def duration(argument: str, value: object) -> float:
+def duration(argument: str, value: object, _limits: Limits = DEFAULT_LIMITS) -> float:
     """A number of seconds above 0, at most ten years; at least a millisecond is kept."""
     number = seconds(argument, value)
     if not 0.001 <= number <= MAX_DURATION_SEC:
@@ -124,9 +154,10 @@ def duration(argument: str, value: object) -> float:
     return number
 
 
-def severity(_argument: str, value: object) -> str:
+def severity(_argument: str, value: object, _limits: Limits = DEFAULT_LIMITS) -> str:
     """One of the five levels; anything else is INFO."""
-    return str.__str__(value) if isinstance(value, str) and value in SEVERITIES else "INFO"
+    plain = str.__str__(value) if isinstance(value, str) else ""
+    return plain if plain in SEVERITIES else "INFO"
 
 
 RULES: dict[str, Rule] = {
@@ -158,10 +189,23 @@ RULES: dict[str, Rule] = {
 }
 
 
+# Methods that look up and write nothing: they find what a host with larger limits stored.
+READS = frozenset(
+    ("get_agent", "get_status", "get_contract_versioned", "list_active_agents")
+    + ("list_stale_agents", "get_session", "get_state", "get_session_versioned")
+    + ("get_state_versioned", "get", "wait", "events_for_dfid", "all_events_chronological")
+    + ("iter_events", "follow", "get_archived", "verify_audit", "get_by_dfid", "entries_for_dfid")
+    + ("all_entries_chronological", "count_entries", "verify_ledger", "get_dirty_flows")
+    + ("get_dirty_state", "get_locked_amount", "holders", "get_capacity", "get_count")
+    + ("get_window_count", "get_pending_requests", "get_request", "wait_for_decision")
+    + ("get_transitions", "current_status")
+)
+
+
 def checked(
     method: Callable[Concatenate[Self, P], R],
 ) -> Callable[Concatenate[Self, P], R]:
-    """Apply :data:`RULES` to a method's arguments before it runs.
+    """Apply :data:`RULES`, within the storage's limits, to a method's arguments before it runs.
 
     An argument whose annotation allows None may be None. Arguments without a rule (amounts,
     dicts to encode) are the method's own to check, since checking them converts them.
@@ -174,20 +218,24 @@ def checked(
     ]
 
     call: Callable[..., R] = method
+    reads = method.__name__ in READS
 
     @functools.wraps(method)
     def checking(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         positional: list[Any] = list(args)
         named: dict[str, Any] = kwargs
+        limits: Limits = getattr(self, "_limits", DEFAULT_LIMITS)
+        if reads:
+            limits = limits.reading
         for position, name, rule, optional in rules:
             if position < len(positional):
                 value = positional[position]
                 if value is not None or not optional:
-                    positional[position] = rule(name, value)
+                    positional[position] = rule(name, value, limits)
             elif name in named:
                 value = named[name]
                 if value is not None or not optional:
-                    named[name] = rule(name, value)
+                    named[name] = rule(name, value, limits)
         return call(self, *positional, **named)
 
     return checking

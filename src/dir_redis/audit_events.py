@@ -10,17 +10,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dir_redis.arguments import INT64_MAX, checked
+from dir_redis.arguments import INT64_MAX, checked, size_of
 from dir_redis.chain import digest_of
 from dir_redis.fleet_protocols import EventIterator
 from dir_redis.json_codec import encode_object
+from dir_redis.limits import LARGEST_BATCH_BYTES, MAX_ITEMS, Limits
 
 # Rows per page of a long read.
 PAGE_ROWS = 2000
 # Rows that one trimming step looks at, so that none keeps others waiting for long.
 TRIM_ROWS = 500
-# Rows that one call may append: one atomic step, which keeps a server busy for some 100 ms.
-MAX_ROWS = 10_000
 
 # The place before all rows of one partition, in a cursor that is past those of another.
 BEGINNING = "0-0"
@@ -51,13 +50,16 @@ class AuditRecord(NamedTuple):
         )
 
 
-def encode_details(details: Mapping[str, Any] | None) -> str:
+def encode_details(details: Mapping[str, Any] | None, limits: Limits) -> str:
     """Encode a row's details; none are an empty dict."""
-    return encode_object("details", {} if details is None else details)
+    return encode_object("details", {} if details is None else details, limits)
 
 
 class _Recorder:
     """Makes a record of the arguments of ``record``, by the same rules."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
 
     @checked
     def record(
@@ -72,32 +74,41 @@ class _Recorder:
         agent_id: str | None = None,
         severity: str = "INFO",
     ) -> AuditRecord:
-        details_json = encode_details(details)
+        details_json = encode_details(details, self._limits)
         return AuditRecord(dfid, event, step_id, state, details_json, root_dfid, agent_id, severity)
 
 
-_recorder = _Recorder()
 _ROW_ARGUMENTS = frozenset(AuditRecord._fields) - {"details_json"} | {"details"}
 
 
-def records_of(rows: object) -> list[AuditRecord]:
+def records_of(rows: object, limits: Limits) -> list[AuditRecord]:
     """Check and encode what was given to ``record_many``, all of it before any is stored.
 
     Raises:
         TypeError: it is no iterable of dicts of arguments of ``record``, or one has another type.
-        ValueError: an argument is refused, or there are too many rows for one call.
+        ValueError: an argument is refused, or the rows are too many, or too long together, for one
+            call.
     """
     if not isinstance(rows, Iterable) or isinstance(rows, Mapping):
         raise TypeError(f"rows must be an iterable of dicts, not {type(rows).__name__}")
+    recorder = _Recorder(limits)
     records = []
+    size = 0
     for number, row in enumerate(rows):
-        if number == MAX_ROWS:
-            raise ValueError(f"rows are more than {MAX_ROWS:,}; append them in several calls")
-        records.append(_record_of(f"rows[{number}]", row))
+        if number == MAX_ITEMS:
+            raise ValueError(f"rows are more than {MAX_ITEMS:,}; append them in several calls")
+        record = _record_of(recorder, f"rows[{number}]", row)
+        size += sum(size_of(value) for value in record if value)
+        if size > LARGEST_BATCH_BYTES:
+            raise ValueError(
+                f"rows are more than {LARGEST_BATCH_BYTES} bytes together; append them in several "
+                "calls"
+            )
+        records.append(record)
     return records
 
 
-def _record_of(where: str, row: object) -> AuditRecord:
+def _record_of(recorder: _Recorder, where: str, row: object) -> AuditRecord:
     if not isinstance(row, Mapping):
         raise TypeError(f"{where} must be a dict, not {type(row).__name__}")
     unknown = [name for name in row if name not in _ROW_ARGUMENTS]
@@ -107,7 +118,7 @@ def _record_of(where: str, row: object) -> AuditRecord:
     if missing:
         raise TypeError(f"{where} has no {missing[0]!r}")
     try:
-        return _recorder.record(**row)
+        return recorder.record(**row)
     except TypeError as error:
         raise TypeError(f"{where}: {error}") from error
     except ValueError as error:

@@ -13,6 +13,7 @@ from typing import Any
 from dir_redis.arguments import identifier, integer
 from dir_redis.clock import as_datetime
 from dir_redis.errors import FingerprintMismatchError, LeaseLostError
+from dir_redis.limits import Limits
 from dir_redis.run_once import Claim, ClaimState
 
 # A claim is remembered for a day after its end, or after its lease ran out, so that tokens go on
@@ -22,7 +23,7 @@ ENDED_KEPT_SEC = 86_400
 _ENDED_KEPT_US = ENDED_KEPT_SEC * 1_000_000
 
 
-def held_claim(claim: object) -> tuple[str, int]:
+def held_claim(claim: object, limits: Limits) -> tuple[str, int]:
     """Return the key and the token of a claim that was its caller's when it was made.
 
     Raises:
@@ -35,7 +36,7 @@ def held_claim(claim: object) -> tuple[str, int]:
         raise ValueError(
             f"claim of {claim.key!r} never was the caller's: only what claim() returns as NEW is"
         )
-    return identifier("claim.key", claim.key), integer("claim.token", claim.token)
+    return identifier("claim.key", claim.key, limits), integer("claim.token", claim.token)
 
 
 def claim_lost(key: str, token: int) -> LeaseLostError:

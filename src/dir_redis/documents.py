@@ -12,9 +12,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dir_redis.arguments import text
+from dir_redis.arguments import size_of, text
 from dir_redis.errors import VersionConflictError
 from dir_redis.json_codec import encode_value
+from dir_redis.limits import MAX_ITEMS, Limits
 
 EMPTY_OBJECT = "{}"
 
@@ -26,20 +27,31 @@ _COMMA = re.compile(r"[ \t\n\r]*(?:,[ \t\n\r]*|(?P<end>\}[ \t\n\r]*\Z))")
 _KINDS = {"[": "array", '"': "string", "t": "boolean", "f": "boolean", "n": "null"}
 
 
-def encode_updates(updates: object) -> dict[str, str]:
+def encode_updates(updates: object, limits: Limits) -> dict[str, str]:
     """Encode each value of a caller's updates; by key, the values' JSON text.
 
     Raises:
         TypeError: the updates are no dict, a key is no str, or a value holds keys that JSON
             objects cannot have.
-        ValueError: a key holds a lone surrogate; a value refers to itself or is nested too deeply.
+        ValueError: a key holds a lone surrogate; a value refers to itself or is nested too deeply;
+            they are more, or longer together, than the store takes.
     """
     if not isinstance(updates, Mapping):
         raise TypeError(f"updates must be a dict, not {type(updates).__name__}")
-    return {
-        text("a key of updates", key): encode_value("updates", value)
-        for key, value in updates.items()
-    }
+    encoded: dict[str, str] = {}
+    size = 0
+    for number, (key, value) in enumerate(updates.items()):
+        if number == MAX_ITEMS:
+            raise ValueError(f"updates are more than {MAX_ITEMS:,}; merge them in several calls")
+        name = text("a key of updates", key, limits)
+        encoded[name] = encode_value("updates", value, limits)
+        size += size_of(name) + len(encoded[name])
+        if size > limits.max_document_bytes:
+            raise ValueError(
+                f"updates are more than {limits.max_document_bytes} bytes together "
+                "(see max_document_bytes)"
+            )
+    return encoded
 
 
 def session_of(dfid: str) -> str:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from dir_redis.arguments import check_depth
+from dir_redis.arguments import check_depth, check_document
+from dir_redis.limits import Limits
 
 
 def dumps_json_dict(data: Mapping[str, Any], *, sort_keys: bool = True) -> str:
@@ -22,7 +23,7 @@ def dumps_json_dict(data: Mapping[str, Any], *, sort_keys: bool = True) -> str:
     return json.dumps(data, sort_keys=sort_keys, default=str)
 
 
-def encode_object(argument: str, value: object) -> str:
+def encode_object(argument: str, value: object, limits: Limits) -> str:
     """Encode a caller's dict, or say which argument cannot be stored.
 
     Raises:
@@ -31,21 +32,22 @@ def encode_object(argument: str, value: object) -> str:
     """
     if not isinstance(value, Mapping):
         raise TypeError(f"{argument} must be a dict, not {type(value).__name__}")
-    return encode_value(argument, dict(value))
+    return encode_value(argument, dict(value), limits)
 
 
-def encode_value(argument: str, value: object) -> str:
+def encode_value(argument: str, value: object, limits: Limits) -> str:
     """Encode any JSON value the way :func:`dumps_json_dict` encodes a dict's.
 
     Raises:
         TypeError: the value holds keys that JSON objects cannot have.
-        ValueError: the value refers to itself or is nested too deeply.
+        ValueError: the value refers to itself, is nested too deeply, or is longer than the store
+            takes.
     """
     try:
         encoded = json.dumps(value, sort_keys=True, default=str)
         check_depth(encoded)
-        return encoded
     except TypeError as error:
         raise TypeError(f"{argument} cannot be stored as JSON: {error}") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{argument} cannot be stored as JSON: {error}") from error
+    return check_document(argument, encoded, limits)

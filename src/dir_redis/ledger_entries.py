@@ -9,6 +9,7 @@ from dir_redis.chain import digest_of
 from dir_redis.clock import format_moment
 from dir_redis.errors import LedgerConflictError
 from dir_redis.json_codec import encode_object
+from dir_redis.limits import Limits
 
 _ATTRIBUTES = ("dfid", "intent_payload", "context_ref", "evidence_hash", "signature")
 
@@ -30,7 +31,9 @@ class LedgerRecord(NamedTuple):
         return digest_of(("ledger", *self))
 
 
-def ledger_record(pci: object, agent_id: str, root_dfid: str | None) -> LedgerRecord:
+def ledger_record(
+    pci: object, agent_id: str, root_dfid: str | None, limits: Limits
+) -> LedgerRecord:
     """Check a proof-carrying intent and encode it.
 
     Raises:
@@ -43,15 +46,17 @@ def ledger_record(pci: object, agent_id: str, root_dfid: str | None) -> LedgerRe
             f"pci must have {', '.join(_ATTRIBUTES)}; {type(pci).__name__} has no {missing[0]}"
         )
     intent: Any = pci
-    dfid = identifier("pci.dfid", intent.dfid)
+    dfid = identifier("pci.dfid", intent.dfid, limits)
     return LedgerRecord(
         dfid=dfid,
         root_dfid=root_dfid or dfid,
         agent_id=agent_id,
-        intent_payload=encode_object("pci.intent_payload", intent.intent_payload),
-        context_ref=text("pci.context_ref", intent.context_ref),
-        evidence_hash=text("pci.evidence_hash", intent.evidence_hash),
-        signature=text("pci.signature", "" if intent.signature is None else intent.signature),
+        intent_payload=encode_object("pci.intent_payload", intent.intent_payload, limits),
+        context_ref=text("pci.context_ref", intent.context_ref, limits),
+        evidence_hash=text("pci.evidence_hash", intent.evidence_hash, limits),
+        signature=text(
+            "pci.signature", "" if intent.signature is None else intent.signature, limits
+        ),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from os import PathLike
-from typing import TypedDict, Unpack
+from typing import Unpack, cast
 
 from dir_redis.amounts import DEFAULT_PLACES
 from dir_redis.arguments import flag
@@ -13,6 +13,7 @@ from dir_redis.bundle import StorageBundle
 from dir_redis.durability import IN_MEMORY, ON_DISK, Durability
 from dir_redis.embedded import EmbeddedServer
 from dir_redis.errors import StorageConfigurationError
+from dir_redis.limits import LimitOptions
 from dir_redis.memory import (
     MemoryAgentRegistryStorage,
     MemoryContextStorage,
@@ -78,7 +79,8 @@ def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> Sto
 
             None takes the environment variable ``DIR_REDIS_URL``.
         options: see :class:`~dir_redis.RedisOptions`. ``memory://`` and ``sqlite://`` take
-            ``amount_places`` and ``audit_chain`` and have no use for the others.
+            ``amount_places``, ``audit_chain``, ``max_id_bytes`` and ``max_document_bytes``, and
+            have no use for the others.
 
     Returns:
         A bundle; close it, or use it as a context manager.
@@ -102,10 +104,10 @@ def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> Sto
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise StorageConfigurationError(f"{where!r} is no URL; one looks like 'redis://localhost'")
-    local: LocalOptions = {
-        "amount_places": options.get("amount_places", DEFAULT_PLACES),
-        "audit_chain": options.get("audit_chain", False),
-    }
+    local = cast(
+        LocalOptions,
+        {name: value for name, value in options.items() if name in LocalOptions.__annotations__},
+    )
     if scheme == "memory":
         if rest:
             raise StorageConfigurationError(f"memory:// takes no path, but {where!r} has one")
@@ -124,7 +126,7 @@ def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> Sto
     return redis_storage(url, **options)
 
 
-class LocalOptions(TypedDict, total=False):
+class LocalOptions(LimitOptions, total=False):
     """The options that every backend takes."""
 
     amount_places: int
@@ -132,16 +134,20 @@ class LocalOptions(TypedDict, total=False):
 
 
 def memory_storage(
-    *, amount_places: int = DEFAULT_PLACES, audit_chain: bool = False
+    *,
+    amount_places: int = DEFAULT_PLACES,
+    audit_chain: bool = False,
+    **limits: Unpack[LimitOptions],
 ) -> StorageBundle:
     """Open a store in this process's memory; gone with the process.
 
     Args:
         amount_places: decimal places a reserved amount keeps, 0 to 18.
         audit_chain: whether audit rows are chained by hash, for ``verify_audit``.
+        limits: how long what is written may be, see :class:`~dir_redis.limits.LimitOptions`.
     """
     flag("audit_chain", audit_chain)
-    store = MemoryStore()
+    store = MemoryStore(**limits)
     context = MemoryContextStorage(store)
     decision_audit = MemoryDecisionAuditStorage(store, audit_chain=audit_chain)
     resource_lock = MemoryResourceLockStorage(store, amount_places=amount_places)
@@ -185,6 +191,7 @@ def sqlite_storage(
     *,
     amount_places: int = DEFAULT_PLACES,
     audit_chain: bool = False,
+    **limits: Unpack[LimitOptions],
 ) -> StorageBundle:
     """Open a store in one SQLite file, for the processes of one machine.
 
@@ -194,13 +201,15 @@ def sqlite_storage(
             file fixes it.
         audit_chain: whether audit rows written through this store are chained by hash, for
             ``verify_audit``; not fixed by the file.
+        limits: how long what is written may be, see :class:`~dir_redis.limits.LimitOptions`; not
+            fixed by the file either.
 
     Raises:
         StorageConfigurationError: the path cannot be opened, or holds something else.
         NamespaceMismatchError: the file was made with another scale or a newer version.
     """
     flag("audit_chain", audit_chain)
-    database = SqliteDatabase(db_path)
+    database = SqliteDatabase(db_path, **limits)
     try:
         bundle = StorageBundle(
             agent_registry=SqliteAgentRegistryStorage(database),

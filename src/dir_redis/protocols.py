@@ -4,6 +4,8 @@ Every backend behaves as these docstrings say. What holds for all of them:
 
 - ids (``dfid``, ``agent_id``, ``resource_id``, ``key``) are non-empty strings of up to 1,024
   bytes in UTF-8; an empty or longer one is a ValueError, what is no str a TypeError;
+- a document is up to 16 MiB of JSON text, and other text up to 1 MiB; more is a ValueError
+  (:mod:`dir_redis.limits` says how a store is opened with other limits);
 - ``*_json`` arguments are strings that ``json.loads`` takes; where the field is returned
   parsed, ``""`` and None count as ``{}``; anything else is a ValueError, with nothing stored;
 - what is returned is the caller's own copy;
@@ -18,6 +20,7 @@ from decimal import Decimal
 from typing import Any, Protocol, runtime_checkable
 
 from dir_redis.arguments import identifier
+from dir_redis.limits import DEFAULT_LIMITS
 
 
 @runtime_checkable
@@ -549,7 +552,8 @@ class AuditStore:
         """
         if not isinstance(result, Mapping):
             raise TypeError(f"result must be a dict, not {type(result).__name__}")
-        self._idempotency.set(key, {**result, "_dfid": identifier("dfid", dfid)})
+        limits = getattr(self._idempotency, "_limits", DEFAULT_LIMITS)
+        self._idempotency.set(key, {**result, "_dfid": identifier("dfid", dfid, limits)})
 
     def close(self) -> None:
         """Do nothing: the storages belong to whoever opened them."""

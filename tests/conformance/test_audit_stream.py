@@ -9,7 +9,8 @@ import time
 import pytest
 
 from dir_redis import AuditStreamStorage
-from dir_redis.audit_events import MAX_ROWS, PAGE_ROWS
+from dir_redis.audit_events import PAGE_ROWS
+from dir_redis.limits import MAX_ITEMS
 
 SECONDS = 20
 
@@ -151,7 +152,7 @@ def test_too_many_rows_are_refused_before_any_is_stored(audit):
     with pytest.raises(ValueError, match="rows are more than 10,000"):
         audit.record_many(endless)
 
-    assert MAX_ROWS == 10_000
+    assert MAX_ITEMS == 10_000
     assert audit.all_events_chronological() == []
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import sys
+import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ from dir_redis import (
 from dir_redis.embedded import valkey_binary
 from dir_redis.redis.connection import connect, mask_secrets
 from tests.redis_only.conftest import works
-from tests.servers import free_ports, server
+from tests.servers import free_ports, redis62_binary, server
 
 
 @pytest.mark.parametrize(
@@ -166,19 +170,6 @@ def test_a_cluster_that_is_not_there_is_unavailable() -> None:
         open_storage(f"redis+cluster://127.0.0.1:{port}", timeout_sec=0.2)
 
 
-def test_a_wrong_password_is_refused_at_once_and_never_shown(tmp_path: Path) -> None:
-    with server(valkey_binary(), tmp_path / "server") as running:
-        with connect(running.url, attempt_timeout_sec=5).client as admin:
-            admin.config_set("requirepass", "right")
-        url = running.url.replace("redis://", "redis://:wr0ng-s3cret@")
-
-        with pytest.raises(StorageRefusedError, match="password") as caught:
-            open_storage(url)
-
-    assert "wr0ng-s3cret" not in str(caught.value)
-    assert caught.value.code == "WRONGPASS"
-
-
 def test_an_evicting_server_is_refused_unless_told_otherwise(
     tmp_path: Path, namespace: str
 ) -> None:
@@ -256,3 +247,152 @@ def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_passwords_in_urls_are_masked(url: str, masked: str) -> None:
     assert mask_secrets(url) == masked
+
+
+class Stranger:
+    """Something that listens, is no Redis, and gives the same answer to whatever comes."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
+        self.callers = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = self._listening.accept()
+                self.callers += 1
+                with caller, contextlib.suppress(OSError):
+                    caller.recv(65536)
+                    caller.sendall(self._answer)
+
+    def __enter__(self) -> Stranger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+
+HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+TLS_ALERT = b"\x15\x03\x01\x00\x02\x02\x46"
+
+
+@pytest.mark.parametrize(
+    ("answer", "scheme", "code", "advice"),
+    [
+        (HTTP, "redis", "PROTOCOL", "look at the host and port"),
+        (TLS_ALERT, "redis", "PROTOCOL", "rediss://"),
+        (HTTP, "rediss", "TLS", "redis:// where it speaks no TLS"),
+        (b"-ERR unknown command\r\n", "rediss", "TLS", "redis:// where it speaks no TLS"),
+    ],
+    ids=["http", "tls-port", "http-for-tls", "plain-port-for-tls"],
+)
+def test_a_port_where_no_redis_can_be_had_is_refused_at_the_first_attempt(
+    answer: bytes, scheme: str, code: str, advice: str
+) -> None:
+    with Stranger(answer) as stranger:
+        with pytest.raises(StorageRefusedError, match=advice) as caught:
+            open_storage(f"{scheme}://{stranger.address}", timeout_sec=30)
+
+        assert caught.value.code == code
+        assert stranger.callers == 1
+
+
+BINARIES = {"valkey": valkey_binary, "redis62": redis62_binary}
+
+
+@pytest.fixture(params=BINARIES)
+def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """A server that a test may spoil."""
+    with server(BINARIES[request.param](), tmp_path / "server") as started:
+        yield started
+
+
+@pytest.fixture
+def admin(running: Any) -> Iterator[Any]:
+    with connect(running.url, attempt_timeout_sec=5).client as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("credentials", "code", "advice"),
+    [
+        ("nobody:pw@", "WRONGPASS", "user name or password"),
+        ("fleet:wr0ng@", "WRONGPASS", "user name or password"),
+        (":wr0ng@", "WRONGPASS", "user name or password"),
+        ("off:pw@", "WRONGPASS", "user name or password"),
+        ("", "NOAUTH", "put it into the URL"),
+    ],
+    ids=["user", "password-of-user", "password", "user-off", "none"],
+)
+def test_wrong_credentials_are_refused_at_once(
+    running: Any, admin: Any, credentials: str, code: str, advice: str
+) -> None:
+    admin.execute_command("ACL", "SETUSER", "fleet", "on", ">pw", "~*", "+@all")
+    admin.execute_command("ACL", "SETUSER", "off", "off", ">pw", "~*", "+@all")
+    admin.config_set("requirepass", "right")
+    before = connections_received(admin)
+
+    with pytest.raises(StorageRefusedError, match=advice) as caught:
+        open_storage(running.url.replace("redis://", f"redis://{credentials}"), timeout_sec=30)
+
+    assert caught.value.code == code
+    assert "wr0ng" not in str(caught.value)
+    assert connections_received(admin) - before == 1
+
+
+def connections_received(admin: Any) -> int:
+    return int(admin.info("stats")["total_connections_received"])
+
+
+def test_a_database_that_is_not_there_is_refused_at_once(running: Any, admin: Any) -> None:
+    before = connections_received(admin)
+
+    with pytest.raises(StorageRefusedError, match="DB index is out of range"):
+        open_storage(f"{running.url}/99", timeout_sec=30)
+
+    assert connections_received(admin) - before == 1
+
+
+def test_a_full_server_is_tried_until_a_client_leaves(running: Any, admin: Any) -> None:
+    # The client in the way is one that came before the limit.
+    in_the_way = connect(running.url, attempt_timeout_sec=5).client
+    in_the_way.ping()
+    admin.config_set("maxclients", len(admin.client_list()))
+
+    with pytest.raises(StorageUnavailableError, match="max number of clients reached") as caught:
+        open_storage(running.url, timeout_sec=0.3)
+    assert not caught.value.outcome_unknown
+
+    timer = threading.Timer(0.3, in_the_way.close)
+    timer.start()
+    with open_storage(running.url, timeout_sec=30) as bundle:
+        assert works(bundle)
+    timer.join()
+
+
+@pytest.mark.parametrize("binary", BINARIES)
+def test_a_server_that_loads_its_data_is_tried_until_it_has_them(
+    binary: str, tmp_path: Path, namespace: str
+) -> None:
+    folder = tmp_path / "server"
+    with (
+        server(BINARIES[binary](), folder) as first,
+        connect(first.url, attempt_timeout_sec=5).client as admin,
+    ):
+        for number in range(128):
+            admin.set(f"padding-{number}", os.urandom(2**18))
+        admin.save()
+    # It answers whoever asks after every 2 MB that it loads.
+    slowly = ("--key-load-delay", "25000")
+
+    with server(BINARIES[binary](), folder, *slowly) as loading:
+        with pytest.raises(StorageUnavailableError, match="still loading") as caught:
+            open_storage(loading.url, timeout_sec=0.5)
+        assert not caught.value.outcome_unknown
+
+        with open_storage(loading.url, namespace=namespace, timeout_sec=30) as bundle:
+            assert works(bundle)

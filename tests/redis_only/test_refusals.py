@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import RedisError
 
 from dir_redis import (
     CorruptRecordError,
@@ -21,7 +24,7 @@ from dir_redis.redis.connection import connect
 from tests.redis_only.conftest import commands_sent
 from tests.redis_only.test_costs import READS as COSTED_READS
 from tests.redis_only.test_once import WRITES
-from tests.servers import keys_of, redis62_binary, server
+from tests.servers import keys_of, redis62_binary, server, wait_until
 
 BINARIES: dict[str, Callable[[], Path]] = {"valkey": valkey_binary, "redis62": redis62_binary}
 
@@ -65,11 +68,12 @@ def test_a_refusal_names_its_code_and_what_to_do(
     for name, value in setting.items():
         admin.config_set(name, value)
 
-    with pytest.raises(StorageRefusedError) as caught:
+    with commands_sent(spoilt) as sent, pytest.raises(StorageRefusedError) as caught:
         write(spoilt)
 
     assert caught.value.code == code
     assert caught.value.__cause__ is not None
+    assert len(sent) == 1  # trying again would be pointless
     admin.config_set(next(iter(setting)), "0")
     assert len(spoilt.decision_audit.events_for_dfid("f")) == 1
 
@@ -78,10 +82,90 @@ def test_a_replica_refuses_writes(admin: Any, spoilt: StorageBundle) -> None:
     write(spoilt)
     admin.execute_command("REPLICAOF", "127.0.0.1", "1")
 
-    with pytest.raises(StorageRefusedError, match="connect to the primary") as caught:
+    with (
+        commands_sent(spoilt) as sent,
+        pytest.raises(StorageRefusedError, match="connect to the primary") as caught,
+    ):
         write(spoilt)
 
     assert caught.value.code == "READONLY"
+    assert len(sent) == 1
+
+
+def test_a_replica_without_its_primary_is_tried_until_it_is_one_itself(
+    admin: Any, spoilt: StorageBundle
+) -> None:
+    write(spoilt)
+    admin.config_set("replica-serve-stale-data", "no")
+    admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+
+    for operation in (write, lambda b: b.decision_audit.events_for_dfid("f")):
+        with pytest.raises(StorageUnavailableError, match="MASTER is down") as caught:
+            operation(spoilt)
+        assert not caught.value.outcome_unknown
+
+    admin.execute_command("REPLICAOF", "NO", "ONE")
+    write(spoilt)
+    assert len(spoilt.decision_audit.events_for_dfid("f")) == 2
+
+
+@pytest.mark.parametrize("binary", BINARIES)
+def test_a_server_that_cannot_save_refuses_writes_at_once(binary: str, tmp_path: Path) -> None:
+    # Nobody can make a file in /proc.
+    unsaved = ("--save", "900", "1", "--dir", "/proc")
+    with (
+        server(BINARIES[binary](), tmp_path / "server", *unsaved) as running,
+        connect(running.url, attempt_timeout_sec=5).client as admin,
+        open_storage(running.url, timeout_sec=30) as bundle,
+    ):
+        write(bundle)
+        with contextlib.suppress(RedisError):
+            admin.bgsave()
+        wait_until(lambda: admin.info("persistence")["rdb_last_bgsave_status"] == "err", 10)
+
+        with (
+            commands_sent(bundle) as sent,
+            pytest.raises(StorageRefusedError, match="look at its disk and log") as caught,
+        ):
+            write(bundle)
+
+        assert (caught.value.code, len(sent)) == ("MISCONF", 1)
+        assert len(bundle.decision_audit.events_for_dfid("f")) == 1
+
+
+def test_a_permission_taken_away_is_refused_at_once(own_server: str, admin: Any) -> None:
+    admin.execute_command("ACL", "SETUSER", "fleet", "on", ">pw", "~*", "+@all")
+    with open_storage(
+        own_server.replace("redis://", "redis://fleet:pw@"), timeout_sec=30
+    ) as bundle:
+        write(bundle)
+        admin.execute_command("ACL", "SETUSER", "fleet", "-evalsha")
+
+        with commands_sent(bundle) as sent, pytest.raises(StorageRefusedError) as caught:
+            write(bundle)
+
+        admin.execute_command("ACL", "SETUSER", "fleet", "+evalsha")
+        assert (caught.value.code, len(sent)) == ("NOPERM", 1)
+        assert len(bundle.decision_audit.events_for_dfid("f")) == 1
+
+
+def test_a_busy_server_is_tried_until_it_is_free(own_server: str, admin: Any) -> None:
+    admin.config_set("lua-time-limit", "10")
+    with (
+        open_storage(own_server, timeout_sec=30) as bundle,
+        connect(own_server, attempt_timeout_sec=5).client as killer,
+    ):
+        write(bundle)
+        blocker = admin.connection_pool.get_connection()
+        blocker.send_command("EVAL", "while true do end", 0)
+        timer = threading.Timer(0.3, killer.script_kill)
+        timer.start()
+
+        write(bundle)
+
+        timer.join()
+        blocker.disconnect()
+        assert len(bundle.decision_audit.events_for_dfid("f")) == 2
 
 
 def test_a_busy_server_is_unavailable_with_nothing_applied(

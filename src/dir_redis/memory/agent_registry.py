@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from dir_redis.agent_sessions import (
     ACTIVE,
@@ -17,6 +17,7 @@ from dir_redis.arguments import checked
 from dir_redis.clock import as_datetime
 from dir_redis.errors import SessionSupersededError
 from dir_redis.fleet_protocols import AgentSessionStorage
+from dir_redis.limits import LimitOptions
 from dir_redis.memory.storage import MemoryStorage, MemoryStore
 from dir_redis.records import AgentSession, VersionedDocument
 
@@ -36,8 +37,8 @@ class _Agent:
 class MemoryAgentRegistryStorage(MemoryStorage, AgentSessionStorage):
     """Registered agents of one process (DIR §2.3)."""
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
-        super().__init__(store)
+    def __init__(self, store: MemoryStore | None = None, **limits: Unpack[LimitOptions]) -> None:
+        super().__init__(store, **limits)
         self._agents: dict[str, _Agent] = {}
 
     @checked

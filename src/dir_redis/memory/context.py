@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 from dir_redis.arguments import checked
 from dir_redis.documents import (
@@ -18,6 +18,7 @@ from dir_redis.documents import (
     state_of,
 )
 from dir_redis.fleet_protocols import ContextMergeStorage
+from dir_redis.limits import LimitOptions
 from dir_redis.memory.storage import MemoryStorage, MemoryStore
 from dir_redis.records import VersionedDocument
 
@@ -42,8 +43,8 @@ _Documents = dict[str, _Document]
 class MemoryContextStorage(MemoryStorage, ContextMergeStorage):
     """Session context and agent state of one process (DIR §8)."""
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
-        super().__init__(store)
+    def __init__(self, store: MemoryStore | None = None, **limits: Unpack[LimitOptions]) -> None:
+        super().__init__(store, **limits)
         self._sessions: _Documents = {}
         self._states: _Documents = {}
         self._endings: list[tuple[int, str]] = []
@@ -82,13 +83,13 @@ class MemoryContextStorage(MemoryStorage, ContextMergeStorage):
     def merge_session(
         self, dfid: str, updates: Mapping[str, Any], *, agent_id: str | None = None
     ) -> int:
-        encoded = encode_updates(updates)
+        encoded = encode_updates(updates, self._limits)
         with self._lock:
             return _merge(self._live_sessions(), dfid, session_of(dfid), encoded, agent_id)
 
     @checked
     def merge_state(self, agent_id: str, updates: Mapping[str, Any]) -> int:
-        encoded = encode_updates(updates)
+        encoded = encode_updates(updates, self._limits)
         with self._lock:
             return _merge(self._states, agent_id, state_of(agent_id), encoded)
 

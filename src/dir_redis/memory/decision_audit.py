@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from dir_redis.arguments import checked
 from dir_redis.audit_events import (
@@ -34,6 +34,7 @@ from dir_redis.chain import (
     report,
 )
 from dir_redis.fleet_protocols import AuditStreamStorage, EventIterator
+from dir_redis.limits import LimitOptions
 from dir_redis.log_rows import audit_row
 from dir_redis.memory.storage import MemoryStorage, MemoryStore
 from dir_redis.records import ChainReport
@@ -54,10 +55,17 @@ class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
     Args:
         store: what it shares with others of a bundle; None to stand alone.
         audit_chain: whether rows are chained by hash.
+        limits: the size limits of one that stands alone.
     """
 
-    def __init__(self, store: MemoryStore | None = None, *, audit_chain: bool = False) -> None:
-        super().__init__(store)
+    def __init__(
+        self,
+        store: MemoryStore | None = None,
+        *,
+        audit_chain: bool = False,
+        **limits: Unpack[LimitOptions],
+    ) -> None:
+        super().__init__(store, **limits)
         self._chained = audit_chain
         self._chain_begin = self._chain_end = BEGINNING
         # Apart from the store's own condition, so that rows wake none but followers.
@@ -80,13 +88,13 @@ class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
         agent_id: str | None = None,
         severity: str = "INFO",
     ) -> None:
-        encoded = encode_details(details)
+        encoded = encode_details(details, self._limits)
         self.append(
             [AuditRecord(dfid, event, step_id, state, encoded, root_dfid, agent_id, severity)]
         )
 
     def record_many(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self.append(records_of(rows))
+        self.append(records_of(rows, self._limits))
 
     def append(self, records: Sequence[AuditRecord], moment: int | None = None) -> None:
         """Append rows that were checked, at one moment, now by default; not of the Protocol."""

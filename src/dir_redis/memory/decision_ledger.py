@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from dir_redis.arguments import checked
 from dir_redis.chain import (
@@ -18,6 +18,7 @@ from dir_redis.chain import (
 )
 from dir_redis.fleet_protocols import LedgerChainStorage
 from dir_redis.ledger_entries import LedgerRecord, check_same, ledger_entry, ledger_record
+from dir_redis.limits import LimitOptions
 from dir_redis.memory.storage import MemoryStorage, MemoryStore
 from dir_redis.protocols import VerifiedIntent
 from dir_redis.records import ChainReport
@@ -32,14 +33,14 @@ class _Entry(NamedTuple):
 class MemoryDecisionLedgerStorage(MemoryStorage, LedgerChainStorage):
     """The decision ledger of one process (DIR Topology C)."""
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
-        super().__init__(store)
+    def __init__(self, store: MemoryStore | None = None, **limits: Unpack[LimitOptions]) -> None:
+        super().__init__(store, **limits)
         self._entries: dict[str, _Entry] = {}
         self._end = BEGINNING
 
     @checked
     def append(self, pci: VerifiedIntent, *, agent_id: str, root_dfid: str | None = None) -> None:
-        record = ledger_record(pci, agent_id, root_dfid)
+        record = ledger_record(pci, agent_id, root_dfid, self._limits)
         with self._lock:
             stored = self._entries.get(record.dfid)
             if stored is not None:

@@ -9,7 +9,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from dir_redis.arguments import checked
 from dir_redis.clock import format_moment, parse_moment
@@ -23,6 +23,7 @@ from dir_redis.escalations import (
     pending_request,
 )
 from dir_redis.fleet_protocols import EscalationQueueStorage
+from dir_redis.limits import LimitOptions
 from dir_redis.memory.storage import MemoryStorage, MemoryStore
 from dir_redis.records import Escalation, EscalationOutcome
 
@@ -53,8 +54,8 @@ class _Request:
 class MemoryEscalationStorage(MemoryStorage, EscalationQueueStorage):
     """Escalations of one process (DIR §9)."""
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
-        super().__init__(store)
+    def __init__(self, store: MemoryStore | None = None, **limits: Unpack[LimitOptions]) -> None:
+        super().__init__(store, **limits)
         self._tokens: defaultdict[str, list[int]] = defaultdict(list)
         self._pending: dict[str, _Request] = {}
         self._resolved: dict[str, _Request] = {}

@@ -7,13 +7,14 @@ import json
 import threading
 import time
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from dir_redis.arguments import checked
 from dir_redis.claims import KeyRecord, held_claim
 from dir_redis.clock import as_datetime
 from dir_redis.fleet_protocols import RunOnceStorage
 from dir_redis.json_codec import encode_value
+from dir_redis.limits import LimitOptions
 from dir_redis.memory.storage import MemoryStorage, MemoryStore
 from dir_redis.run_once import Claim, ClaimState
 
@@ -23,8 +24,8 @@ _FORGOTTEN_AT_ONCE = 100
 class MemoryIdempotencyStorage(MemoryStorage, RunOnceStorage):
     """Idempotency results and claims of one process (DIR §7)."""
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
-        super().__init__(store)
+    def __init__(self, store: MemoryStore | None = None, **limits: Unpack[LimitOptions]) -> None:
+        super().__init__(store, **limits)
         self._records: dict[str, KeyRecord] = {}
         # When to look at a key again because a part of its record goes, and the same in order.
         self._ends: dict[str, int] = {}
@@ -38,7 +39,7 @@ class MemoryIdempotencyStorage(MemoryStorage, RunOnceStorage):
 
     @checked
     def set(self, key: str, result: Any) -> None:
-        encoded = encode_value("result", result)
+        encoded = encode_value("result", result, self._limits)
         with self._lock:
             now = self._clock.now()
             record = self._find(key, now)
@@ -59,7 +60,7 @@ class MemoryIdempotencyStorage(MemoryStorage, RunOnceStorage):
 
     @checked
     def renew_claim(self, claim: Claim, lease_sec: float) -> datetime:
-        key, token = held_claim(claim)
+        key, token = held_claim(claim, self._limits)
         with self._lock:
             now = self._clock.now()
             record = self._find(key, now)
@@ -69,8 +70,8 @@ class MemoryIdempotencyStorage(MemoryStorage, RunOnceStorage):
 
     @checked
     def complete(self, claim: Claim, result: Any, *, ttl_sec: float | None = None) -> Any:
-        key, token = held_claim(claim)
-        encoded = encode_value("result", result)
+        key, token = held_claim(claim, self._limits)
+        encoded = encode_value("result", result, self._limits)
         ttl_us = None if ttl_sec is None else round(ttl_sec * 1_000_000)
         with self._lock:
             now = self._clock.now()
@@ -82,7 +83,7 @@ class MemoryIdempotencyStorage(MemoryStorage, RunOnceStorage):
 
     @checked
     def abandon(self, claim: Claim) -> None:
-        key, token = held_claim(claim)
+        key, token = held_claim(claim, self._limits)
         with self._lock:
             now = self._clock.now()
             record = self._find(key, now)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from dir_redis.arguments import INT64_MAX, checked
 from dir_redis.fleet_protocols import RetryLimitStorage
+from dir_redis.limits import LimitOptions
 from dir_redis.memory.storage import MemoryStorage, MemoryStore
 from dir_redis.records import RetryCount
 
@@ -11,8 +14,8 @@ from dir_redis.records import RetryCount
 class MemoryIntentRetryStorage(MemoryStorage, RetryLimitStorage):
     """Rejection counts of one process (DIR §6.2)."""
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
-        super().__init__(store)
+    def __init__(self, store: MemoryStore | None = None, **limits: Unpack[LimitOptions]) -> None:
+        super().__init__(store, **limits)
         self._counts: dict[str, int] = {}
 
     @checked

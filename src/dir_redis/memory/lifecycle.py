@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, Unpack
 
 from dir_redis.arguments import checked
 from dir_redis.audit_events import AuditRecord, encode_details
 from dir_redis.errors import TransitionConflictError
 from dir_redis.fleet_protocols import FlowStatusStorage
+from dir_redis.limits import LimitOptions
 from dir_redis.log_rows import transition_row
 from dir_redis.memory.context import MemoryContextStorage
 from dir_redis.memory.decision_audit import MemoryDecisionAuditStorage
@@ -33,6 +34,7 @@ class MemoryLifecycleStorage(MemoryStorage, FlowStatusStorage):
         decision_audit: the storage it records its row in.
         resource_lock: the storage it releases reservations in.
         intent_retry: the storage it resets counts in.
+        limits: the size limits of one that stands alone.
     """
 
     def __init__(
@@ -43,8 +45,9 @@ class MemoryLifecycleStorage(MemoryStorage, FlowStatusStorage):
         decision_audit: MemoryDecisionAuditStorage | None = None,
         resource_lock: MemoryResourceLockStorage | None = None,
         intent_retry: MemoryIntentRetryStorage | None = None,
+        **limits: Unpack[LimitOptions],
     ) -> None:
-        super().__init__(store)
+        super().__init__(store, **limits)
         self._context = context
         self._decision_audit = decision_audit
         self._resource_lock = resource_lock
@@ -100,9 +103,8 @@ class MemoryLifecycleStorage(MemoryStorage, FlowStatusStorage):
         root_dfid: str | None = None,
         session_ttl_sec: float | None = 86_400.0,
     ) -> bool:
-        row = AuditRecord(
-            dfid, event, "", status, encode_details(details), root_dfid, agent_id, "INFO"
-        )
+        encoded = encode_details(details, self._limits)
+        row = AuditRecord(dfid, event, "", status, encoded, root_dfid, agent_id, "INFO")
         with self._lock:
             latest = self._status(dfid)
             has = INITIAL_STATUS if latest is None else latest

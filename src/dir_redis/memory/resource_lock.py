@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Unpack
 
 from dir_redis.admission import (
     LOOK_AGAIN_SEC,
@@ -23,6 +24,7 @@ from dir_redis.amounts import DEFAULT_PLACES, AmountScale, admit
 from dir_redis.arguments import checked
 from dir_redis.clock import as_datetime
 from dir_redis.fleet_protocols import LeaseStorage
+from dir_redis.limits import LimitOptions
 from dir_redis.memory.storage import MemoryStorage, MemoryStore
 from dir_redis.reservations import Holder, Reservation
 from dir_redis.told_amounts import ToldAmounts
@@ -51,12 +53,17 @@ class MemoryResourceLockStorage(MemoryStorage, LeaseStorage):
     Args:
         store: what it shares with others of a bundle; None to stand alone.
         amount_places: decimal places an amount keeps, 0 to 18.
+        limits: the size limits of one that stands alone.
     """
 
     def __init__(
-        self, store: MemoryStore | None = None, *, amount_places: int = DEFAULT_PLACES
+        self,
+        store: MemoryStore | None = None,
+        *,
+        amount_places: int = DEFAULT_PLACES,
+        **limits: Unpack[LimitOptions],
     ) -> None:
-        super().__init__(store)
+        super().__init__(store, **limits)
         self._scale = AmountScale(amount_places)
         self._told = ToldAmounts()
         self._flows: dict[str, _Flow] = {}
@@ -86,8 +93,8 @@ class MemoryResourceLockStorage(MemoryStorage, LeaseStorage):
         *,
         capacities: Mapping[str, float | Decimal] | None = None,
     ) -> bool:
-        wanted = self._scale.batch_to_units("resources", resources)
-        brought = self._scale.capacities_to_units(capacities, wanted)
+        wanted = self._scale.batch_to_units("resources", resources, self._limits)
+        brought = self._scale.capacities_to_units(capacities, wanted, self._limits)
         told = self._told.take(dfid)
         if not self._lock.acquire(timeout=min(timeout_sec, threading.TIMEOUT_MAX)):
             return False
@@ -118,10 +125,10 @@ class MemoryResourceLockStorage(MemoryStorage, LeaseStorage):
         wait_sec: float = 0.0,
         capacities: Mapping[str, float | Decimal] | None = None,
     ) -> Reservation:
-        wanted = self._scale.batch_to_units("resources", resources)
+        wanted = self._scale.batch_to_units("resources", resources, self._limits)
         if not wanted:
             raise ValueError("resources must name at least one resource")
-        brought = self._scale.capacities_to_units(capacities, wanted)
+        brought = self._scale.capacities_to_units(capacities, wanted, self._limits)
         self._told.take(dfid)
         deadline = time.monotonic() + wait_sec
         with self._lock:
@@ -167,7 +174,7 @@ class MemoryResourceLockStorage(MemoryStorage, LeaseStorage):
         *,
         fencing_token: int | None = None,
     ) -> None:
-        kept = self._scale.batch_to_units("used", used)
+        kept = self._scale.batch_to_units("used", used, self._limits)
         with self._lock:
             self._end_leases()
             if fencing_token is not None:

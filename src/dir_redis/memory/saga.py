@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from dir_redis.arguments import checked
 from dir_redis.claims import compensation_lost
 from dir_redis.clock import as_datetime
 from dir_redis.fleet_protocols import SagaClaimStorage
+from dir_redis.limits import LimitOptions
 from dir_redis.memory.storage import MemoryStorage, MemoryStore
 from dir_redis.records import DirtyClaim
 
@@ -30,8 +31,8 @@ class _Mark:
 class MemorySagaStorage(MemoryStorage, SagaClaimStorage):
     """Flows of one process that wait for compensation (DIR §7)."""
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
-        super().__init__(store)
+    def __init__(self, store: MemoryStore | None = None, **limits: Unpack[LimitOptions]) -> None:
+        super().__init__(store, **limits)
         self._marks: dict[str, _Mark] = {}
         self._last_epoch = 0
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from typing import Unpack
 
 from dir_redis.clock import MonotonicClock
+from dir_redis.limits import LimitOptions, Limits
 
 
 class MemoryStore:
@@ -14,9 +16,11 @@ class MemoryStore:
         lock: held by whoever reads or changes anything; the same thread may take it again.
         changed: notified after every change that somebody may wait for.
         clock: the store's own.
+        limits: its size limits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **limits: Unpack[LimitOptions]) -> None:
+        self.limits = Limits(**limits)
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.clock = MonotonicClock()
@@ -27,10 +31,12 @@ class MemoryStorage:
 
     Args:
         store: what it shares with others of a bundle; a storage that stands alone has its own.
+        limits: the size limits of one that stands alone.
     """
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
-        self._store = MemoryStore() if store is None else store
+    def __init__(self, store: MemoryStore | None = None, **limits: Unpack[LimitOptions]) -> None:
+        self._store = MemoryStore(**limits) if store is None else store
+        self._limits = self._store.limits
         self._lock = self._store.lock
         self._clock = self._store.clock
 

@@ -54,7 +54,7 @@ def open_ends(source: Place, target: Place, opened: ExitStack) -> tuple[End, Tar
         StorageError: one cannot be opened.
     """
     path, target_path = _path_of("source", source), _path_of("target", target)
-    if path is not None and not path.is_file():
+    if path is not None and not _is_file(path):
         raise StorageConfigurationError(f"{path} is no file; the source of a copy must be there")
     # Before the target is opened, which changes a file of dir-core 0.1.0.
     if path and target_path and target_path.exists() and path.samefile(target_path):
@@ -121,6 +121,13 @@ def _path_of(name: str, place: Place) -> Path | None:
     if isinstance(place, str) and "://" in place:
         return Path(place.removeprefix(_SQLITE_URL)) if place.startswith(_SQLITE_URL) else None
     return Path(place)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise StorageConfigurationError(f"the source of a copy cannot be used: {error}") from error
 
 
 def _same(one: RawStore, other: RawStore) -> bool:

@@ -61,11 +61,13 @@ class RedisContextStorage(RedisStorage, ContextMergeStorage):
     def merge_session(
         self, dfid: str, updates: Mapping[str, Any], *, agent_id: str | None = None
     ) -> Steps[int]:
-        return _merge(self._keys.session(dfid), session_of(dfid), updates, agent_id)
+        encoded = encode_updates(updates, self._limits)
+        return _merge(self._keys.session(dfid), session_of(dfid), encoded, agent_id)
 
     @operation
     def merge_state(self, agent_id: str, updates: Mapping[str, Any]) -> Steps[int]:
-        return _merge(self._keys.state(agent_id), state_of(agent_id), updates)
+        encoded = encode_updates(updates, self._limits)
+        return _merge(self._keys.state(agent_id), state_of(agent_id), encoded)
 
     @operation
     def get_session_versioned(self, dfid: str) -> Steps[VersionedDocument]:
@@ -87,10 +89,10 @@ def _set(
 
 
 def _merge(
-    key: str, record: str, updates: Mapping[str, Any], agent_id: str | None = None
+    key: str, record: str, updates: Mapping[str, str], agent_id: str | None = None
 ) -> Steps[int]:
     fields: list[Argument] = [*_agent(agent_id)]
-    for name, value in encode_updates(updates).items():
+    for name, value in updates.items():
         fields += (MERGED + name, value)
     reply = as_text((yield Call("context_merge", (key,), tuple(fields))))
     verdict, _, first = reply.partition(" ")

@@ -70,7 +70,7 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
         agent_id: str | None = None,
         severity: str = "INFO",
     ) -> Steps[None]:
-        encoded = encode_details(details)
+        encoded = encode_details(details, self._limits)
         record = AuditRecord(dfid, event, step_id, state, encoded, root_dfid, agent_id, severity)
         if self._store.audit_chain:
             yield self._append_many(self._keys.log(_LOG, dfid), [record])
@@ -80,7 +80,7 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
     @operation
     def record_many(self, rows: Iterable[Mapping[str, Any]]) -> Steps[None]:
         by_partition: defaultdict[str, list[AuditRecord]] = defaultdict(list)
-        for record in records_of(rows):
+        for record in records_of(rows, self._limits):
             by_partition[self._keys.log(_LOG, record.dfid)].append(record)
         yield from self._append_all(list(by_partition.items()), 0)
 
@@ -93,7 +93,7 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
     @operation
     def all_events_chronological(self) -> Steps[list[dict[str, Any]]]:
         entries = yield from read_all(self._keys, _LOG)
-        return [_row(_LOG, entry) for entry in entries]
+        return [_row(log, entry) for log, entry in entries]
 
     @checked
     def iter_events(self, dfid: str | None = None, *, after: str | None = None) -> EventIterator:

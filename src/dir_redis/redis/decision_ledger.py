@@ -33,7 +33,7 @@ class RedisDecisionLedgerStorage(RedisStorage, LedgerChainStorage):
     def append(
         self, pci: VerifiedIntent, *, agent_id: str, root_dfid: str | None = None
     ) -> Steps[None]:
-        record = ledger_record(pci, agent_id, root_dfid)
+        record = ledger_record(pci, agent_id, root_dfid, self._limits)
         keys = (
             self._keys.log(_LOG, record.dfid),
             self._keys.log_of_flow(_LOG, record.dfid),
@@ -55,7 +55,8 @@ class RedisDecisionLedgerStorage(RedisStorage, LedgerChainStorage):
 
     @operation
     def all_entries_chronological(self) -> Steps[list[dict[str, Any]]]:
-        return [_as_returned(_LOG, entry) for entry in (yield from read_all(self._keys, _LOG))]
+        entries = yield from read_all(self._keys, _LOG)
+        return [_as_returned(log, entry) for log, entry in entries]
 
     @operation
     def count_entries(self) -> Steps[int]:

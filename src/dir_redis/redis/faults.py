@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from redis import exceptions as driver
@@ -33,6 +35,9 @@ _NO_CONNECTION = (
     SlaveNotFoundError,
 )
 
+# What OpenSSL calls an answer that is none of TLS.
+_NO_TLS = {"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
+
 _PASSING_CODES = {"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"}
 _PASSING_WITH_FAILOVER = {"READONLY", "MOVED", "ASK"}
 _CODE = re.compile(r"(?:^|[\s(:-])-?([A-Z]{3,}) ")
@@ -55,6 +60,10 @@ _ADVICE = {
     "WRONGPASS": "the user name or password is wrong",
     "BUSY": "a script of somebody's keeps the server busy",
     "LOADING": "the server is still loading its data",
+    "PROTOCOL": "what listens there does not speak the Redis protocol: look at the host and port, "
+    "and write rediss:// where it speaks TLS",
+    "TLS": "no TLS connection can be made: look at the certificates, and write redis:// where it "
+    "speaks no TLS",
 }
 _KNOWN_CODES = {*_ADVICE, *_PASSING_CODES, *_PASSING_WITH_FAILOVER, "WRONGTYPE"}
 
@@ -118,6 +127,10 @@ def _diagnose(error: Exception, fails_over: bool) -> Fault:
         return Fault(error, code, passing=passing, applied=half_way)
     if isinstance(error, driver.DataError | UnicodeError):
         return Fault(error, "ERR", passing=False, applied=False)
+    if isinstance(error, driver.InvalidResponse):
+        return Fault(error, "PROTOCOL", passing=False, applied=True)
+    if _tls_is_refused(error):
+        return Fault(error, "TLS", passing=False, applied=False)
     return Fault(error, "", passing=True, applied=not _never_sent(error))
 
 
@@ -206,9 +219,20 @@ def _code_of(error: Exception) -> str:
 
 def _never_sent(error: BaseException) -> bool:
     """Whether the connection could not even be made, so that nothing was sent."""
+    return any(isinstance(cause, _NO_CONNECTION) for cause in _causes(error))
+
+
+def _tls_is_refused(error: BaseException) -> bool:
+    """Whether the two sides will never agree on TLS; a connection that broke is no such case."""
+    return any(
+        isinstance(cause, ssl.SSLCertVerificationError)
+        or (isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS)
+        for cause in _causes(error)
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, _NO_CONNECTION):
-            return True
+        yield cause
         cause = cause.__cause__ or cause.__context__
-    return False

@@ -63,13 +63,18 @@ def read_flow(keys: Keys, kind: str, dfid: str) -> Steps[list[Entry]]:
             return entries
 
 
-def read_all(keys: Keys, kind: str) -> Steps[list[Entry]]:
-    """Read all rows of all partitions, in order of their time: one round trip per page each."""
-    reader = LogReader(keys.in_each_partition(kind), [""] * keys.partitions, page_rows=PAGE_ROWS)
-    entries: list[Entry] = []
+def read_all(keys: Keys, kind: str) -> Steps[list[tuple[str, Entry]]]:
+    """Read all rows of all partitions, in order of their time: one round trip per page each.
+
+    Returns:
+        Each with the stream it is in.
+    """
+    logs = keys.in_each_partition(kind)
+    reader = LogReader(logs, [""] * keys.partitions, page_rows=PAGE_ROWS)
+    entries: list[tuple[str, Entry]] = []
     while True:
         page = yield from reader.read()
-        entries.extend(entry for _, entry in page)
+        entries.extend((logs[partition], entry) for partition, entry in page)
         if reader.at_end:
             return entries
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from dir_redis.claims import ENDED_KEPT_SEC, claim_lost, held_claim
 from dir_redis.clock import as_datetime
-from dir_redis.errors import FingerprintMismatchError
+from dir_redis.errors import CorruptRecordError, FingerprintMismatchError
 from dir_redis.fleet_protocols import RunOnceStorage
 from dir_redis.json_codec import encode_value
 from dir_redis.redis.replies import as_json, as_text
@@ -38,7 +38,7 @@ class RedisIdempotencyStorage(RedisStorage, RunOnceStorage):
 
     @operation
     def set(self, key: str, result: Any) -> Steps[None]:
-        encoded = encode_value("result", result)
+        encoded = encode_value("result", result, self._limits)
         yield Call("idempotency_set", self._keys_of(key), (encoded, ENDED_KEPT_MS, WOKEN_MS))
 
     @operation
@@ -63,11 +63,11 @@ class RedisIdempotencyStorage(RedisStorage, RunOnceStorage):
         if word == "DONE":
             return self._done(key, rest)
         token, until, *other = rest.split(" ", 2)
-        return _leased(key, word, token, until, *(other or (owner,)))
+        return self._leased(key, word, token, until, *(other or (owner,)))
 
     @operation
     def renew_claim(self, claim: Claim, lease_sec: float) -> Steps[datetime]:
-        key, token = held_claim(claim)
+        key, token = held_claim(claim, self._limits)
         reply = yield Call(
             "idempotency_renew",
             (self._keys.claim(key),),
@@ -80,8 +80,8 @@ class RedisIdempotencyStorage(RedisStorage, RunOnceStorage):
 
     @operation
     def complete(self, claim: Claim, result: Any, *, ttl_sec: float | None = None) -> Steps[Any]:
-        key, token = held_claim(claim)
-        encoded = encode_value("result", result)
+        key, token = held_claim(claim, self._limits)
+        encoded = encode_value("result", result, self._limits)
         ttl_ms = "" if ttl_sec is None else math.ceil(ttl_sec * 1000)
         reply = yield Call(
             "idempotency_complete",
@@ -94,7 +94,7 @@ class RedisIdempotencyStorage(RedisStorage, RunOnceStorage):
 
     @operation
     def abandon(self, claim: Claim) -> Steps[None]:
-        key, token = held_claim(claim)
+        key, token = held_claim(claim, self._limits)
         keys = (self._keys.claim(key), self._keys.claim_ended(key))
         reply = yield Call("idempotency_abandon", keys, (token, ENDED_KEPT_MS, WOKEN_MS))
         if as_text(reply) == "LOST":
@@ -122,25 +122,24 @@ class RedisIdempotencyStorage(RedisStorage, RunOnceStorage):
         if word == "NEW":
             return Claim(key, ClaimState.NEW), 0.0
         token, until, owner, left = map(as_text, rest)
-        return _leased(key, word, token, until, owner), int(left) / 1_000_000
+        return self._leased(key, word, token, until, owner), int(left) / 1_000_000
 
     def _done(self, key: str, encoded: Any) -> Claim:
         result = as_json(self._keys.idempotency(key), encoded)
         return Claim(key, ClaimState.DONE, result=result)
 
+    def _leased(self, key: str, word: str, token: str, until: str, owner: str) -> Claim:
+        try:
+            ends = as_datetime(int(until))
+            return Claim(key, ClaimState(word), token=int(token), owner=owner, expires_at=ends)
+        except (ValueError, OverflowError) as error:
+            raise CorruptRecordError(
+                self._keys.claim(key), f"it should hold a claim ({error})"
+            ) from error
+
     def _keys_of(self, key: str) -> tuple[str, ...]:
         keys = self._keys
         return (keys.idempotency(key), keys.claim(key), keys.claim_ended(key))
-
-
-def _leased(key: str, word: str, token: str, until: str, owner: str) -> Claim:
-    return Claim(
-        key,
-        ClaimState(word),
-        token=int(token),
-        owner=owner,
-        expires_at=as_datetime(int(until)),
-    )
 
 
 def _kept_ms(lease_sec: float) -> int:

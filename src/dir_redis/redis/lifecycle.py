@@ -38,9 +38,9 @@ class RedisLifecycleStorage(RedisStorage, FlowStatusStorage):
     def get_transitions(self, dfid: str | None = None) -> Steps[list[dict[str, Any]]]:
         if dfid is None:
             entries = yield from read_all(self._keys, _LOG)
-        else:
-            entries = yield from read_flow(self._keys, _LOG, dfid)
-        return [_row(entry) for entry in entries]
+            return [_row(log, entry) for log, entry in entries]
+        log = self._keys.log(_LOG, dfid)
+        return [_row(log, entry) for entry in (yield from read_flow(self._keys, _LOG, dfid))]
 
     @operation
     def transition(
@@ -74,9 +74,8 @@ class RedisLifecycleStorage(RedisStorage, FlowStatusStorage):
         root_dfid: str | None = None,
         session_ttl_sec: float | None = 86_400.0,
     ) -> Steps[bool]:
-        row = AuditRecord(
-            dfid, event, "", status, encode_details(details), root_dfid, agent_id, "INFO"
-        )
+        encoded = encode_details(details, self._limits)
+        row = AuditRecord(dfid, event, "", status, encoded, root_dfid, agent_id, "INFO")
         keys = (
             *self._log_keys(dfid),
             self._keys.log("audit", dfid),
@@ -124,9 +123,9 @@ def _raise_conflict(dfid: str, expected: str | None, reply: str) -> None:
         raise TransitionConflictError(dfid, expected or "", status if space else None)
 
 
-def _row(entry: Entry) -> dict[str, Any]:
-    fields = entry.fields
+def _row(key: str, entry: Entry) -> dict[str, Any]:
     try:
+        fields = entry.fields
         return transition_row(
             dfid=fields["dfid"],
             root_dfid=fields["root_dfid"],
@@ -135,4 +134,6 @@ def _row(entry: Entry) -> dict[str, Any]:
             moment=entry.moment,
         )
     except KeyError as error:
-        raise CorruptRecordError(_LOG, f"entry {entry.id} has no field {error}") from error
+        raise CorruptRecordError(key, f"entry {entry.id} has no field {error}") from error
+    except UnicodeDecodeError as error:
+        raise CorruptRecordError(key, f"entry {entry.id} should hold UTF-8 ({error})") from error

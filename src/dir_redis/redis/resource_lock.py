@@ -57,8 +57,8 @@ class RedisResourceLockStorage(RedisStorage, LeaseStorage):
         *,
         capacities: Mapping[str, float | Decimal] | None = None,
     ) -> Steps[bool]:
-        wanted = self._scale.batch_to_units("resources", resources)
-        brought = self._scale.capacities_to_units(capacities, wanted)
+        wanted = self._scale.batch_to_units("resources", resources, self._limits)
+        brought = self._scale.capacities_to_units(capacities, wanted, self._limits)
         told = self._told.take(dfid)
         verdict, *numbers = yield from self._changed(
             "resource_lock_acquire", dfid, *_request(wanted, brought, told)
@@ -76,10 +76,10 @@ class RedisResourceLockStorage(RedisStorage, LeaseStorage):
         wait_sec: float = 0.0,
         capacities: Mapping[str, float | Decimal] | None = None,
     ) -> Steps[Reservation]:
-        wanted = self._scale.batch_to_units("resources", resources)
+        wanted = self._scale.batch_to_units("resources", resources, self._limits)
         if not wanted:
             raise ValueError("resources must name at least one resource")
-        brought = self._scale.capacities_to_units(capacities, wanted)
+        brought = self._scale.capacities_to_units(capacities, wanted, self._limits)
         self._told.take(dfid)
         lease = "" if lease_sec is None else round(lease_sec * 1_000_000)
         token, end, asked = yield from self._granted(dfid, lease, wanted, brought, wait_sec)
@@ -111,7 +111,7 @@ class RedisResourceLockStorage(RedisStorage, LeaseStorage):
         *,
         fencing_token: int | None = None,
     ) -> Steps[None]:
-        kept = self._scale.batch_to_units("used", used)
+        kept = self._scale.batch_to_units("used", used, self._limits)
         token = "" if fencing_token is None else fencing_token
         verdict, *numbers = yield from self._changed(
             "resource_lock_settle", dfid, token, *_request(kept)

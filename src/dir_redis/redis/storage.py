@@ -24,6 +24,7 @@ class RedisStorage:
         )
         self._keys = self._store.keys
         self._driver = self._store.driver
+        self._limits = self._store.limits
 
     def init_schema(self) -> None:
         """Make sure the namespace is there and made as this storage was opened.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 from dir_redis.amounts import DEFAULT_PLACES, AmountScale
 from dir_redis.arguments import flag, integer, seconds
@@ -13,6 +13,7 @@ from dir_redis.errors import (
     CorruptRecordError,
     NamespaceMismatchError,
 )
+from dir_redis.limits import DEFAULT_DOCUMENT_BYTES, DEFAULT_ID_BYTES, LimitOptions, Limits
 from dir_redis.redis.connection import connect, mask_secrets
 from dir_redis.redis.driver import MAX_TIMEOUT_SEC, RedisDriver
 from dir_redis.redis.keys import MAX_PARTITIONS, Keys, check_namespace, opening_keys
@@ -24,7 +25,7 @@ from dir_redis.redis.steps import Call, Steps
 SCHEMA_VERSION = 2
 
 
-class RedisOptions(TypedDict, total=False):
+class RedisOptions(LimitOptions, total=False):
     """How to open a namespace.
 
     Attributes:
@@ -47,6 +48,8 @@ class RedisOptions(TypedDict, total=False):
             single calls.
         audit_chain: whether audit rows written through this store are chained by hash, for
             ``verify_audit``; False by default. Not fixed by the namespace: give it on every host.
+        max_id_bytes: how long an id that is written may be, see :mod:`dir_redis.limits`.
+        max_document_bytes: how long a document that is written may be, likewise.
     """
 
     namespace: str
@@ -91,9 +94,15 @@ class RedisStore:
         check_policy = flag("check_policy", options.get("check_policy", True))
         durability = parse_durability("durability", options.get("durability", "memory"))
         self.audit_chain = flag("audit_chain", options.get("audit_chain", False))
+        self.limits = Limits(
+            options.get("max_id_bytes", DEFAULT_ID_BYTES),
+            options.get("max_document_bytes", DEFAULT_DOCUMENT_BYTES),
+        )
         partitions = options.get("partitions")
-        if partitions is not None and not 1 <= integer("partitions", partitions) <= MAX_PARTITIONS:
-            raise ValueError(f"partitions must be 1 to {MAX_PARTITIONS}, not {partitions}")
+        if partitions is not None:
+            partitions = integer("partitions", partitions)
+            if not 1 <= partitions <= MAX_PARTITIONS:
+                raise ValueError(f"partitions must be 1 to {MAX_PARTITIONS}, not {partitions}")
         self.scale = AmountScale(options.get("amount_places", DEFAULT_PLACES))
         timeout_sec = seconds("timeout_sec", options.get("timeout_sec", 5.0))
         attempt_timeout_sec = seconds(

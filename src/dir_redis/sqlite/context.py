@@ -75,7 +75,7 @@ class SqliteContextStorage(SqliteStorage, ContextMergeStorage):
     def merge_session(
         self, dfid: str, updates: Mapping[str, Any], *, agent_id: str | None = None
     ) -> int:
-        encoded = encode_updates(updates)
+        encoded = encode_updates(updates, self._limits)
         with self._database.transaction() as connection:
             self._forget_ended(connection)
             stored = _find(connection, _SESSION, dfid)
@@ -85,7 +85,7 @@ class SqliteContextStorage(SqliteStorage, ContextMergeStorage):
 
     @checked
     def merge_state(self, agent_id: str, updates: Mapping[str, Any]) -> int:
-        encoded = encode_updates(updates)
+        encoded = encode_updates(updates, self._limits)
         with self._database.transaction() as connection:
             stored = _find(connection, _STATE, agent_id)
             data, base_keys = _merged(

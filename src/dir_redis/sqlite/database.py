@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from dir_redis.clock import MonotonicClock
 from dir_redis.errors import (
@@ -19,6 +19,7 @@ from dir_redis.errors import (
     StorageConfigurationError,
     StorageError,
 )
+from dir_redis.limits import LimitOptions, Limits
 from dir_redis.sqlite import fork_safety
 from dir_redis.sqlite.driver_errors import is_busy, storage_error
 from dir_redis.sqlite.schema import SCHEMA_VERSION, make_tables
@@ -39,13 +40,15 @@ class SqliteDatabase:
 
     Args:
         db_path: the file; it and its parent folders are made.
+        limits: the size limits of what is written through it.
 
     Raises:
         StorageConfigurationError: the path cannot be opened, or holds something else.
         NamespaceMismatchError: the file was made by a newer version of this package.
     """
 
-    def __init__(self, db_path: str | PathLike[str]) -> None:
+    def __init__(self, db_path: str | PathLike[str], **limits: Unpack[LimitOptions]) -> None:
+        self.limits = Limits(**limits)
         if not isinstance(db_path, str | PathLike):
             raise TypeError(f"db_path must be a path, not {type(db_path).__name__}")
         if str(db_path) == ":memory:":

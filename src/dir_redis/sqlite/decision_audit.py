@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike
-from typing import Any
+from typing import Any, Unpack
 
 from dir_redis.arguments import checked
 from dir_redis.audit_events import (
@@ -33,6 +33,7 @@ from dir_redis.chain import (
 )
 from dir_redis.clock import format_moment
 from dir_redis.fleet_protocols import AuditStreamStorage, EventIterator
+from dir_redis.limits import LimitOptions
 from dir_redis.log_rows import audit_row
 from dir_redis.records import ChainReport
 from dir_redis.sqlite.chain_ends import (
@@ -72,12 +73,17 @@ class SqliteDecisionAuditStorage(SqliteStorage, AuditStreamStorage):
     Args:
         db_path: the file, or an open database.
         audit_chain: whether rows are chained by hash.
+        limits: the size limits, unless the database is open already.
     """
 
     def __init__(
-        self, db_path: str | PathLike[str] | SqliteDatabase, *, audit_chain: bool = False
+        self,
+        db_path: str | PathLike[str] | SqliteDatabase,
+        *,
+        audit_chain: bool = False,
+        **limits: Unpack[LimitOptions],
     ) -> None:
-        super().__init__(db_path)
+        super().__init__(db_path, **limits)
         self._chained = audit_chain
 
     @checked
@@ -93,14 +99,14 @@ class SqliteDecisionAuditStorage(SqliteStorage, AuditStreamStorage):
         agent_id: str | None = None,
         severity: str = "INFO",
     ) -> None:
-        encoded = encode_details(details)
+        encoded = encode_details(details, self._limits)
         record = AuditRecord(dfid, event, step_id, state, encoded, root_dfid, agent_id, severity)
         with self._database.transaction() as connection:
             now = self._database.clock.now()
             append_rows(connection, [record], now, chained=self._chained)
 
     def record_many(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        records = records_of(rows)
+        records = records_of(rows, self._limits)
         with self._database.transaction() as connection:
             now = self._database.clock.now()
             append_rows(connection, records, now, chained=self._chained)

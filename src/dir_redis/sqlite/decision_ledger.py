@@ -35,7 +35,7 @@ class SqliteDecisionLedgerStorage(SqliteStorage, LedgerChainStorage):
 
     @checked
     def append(self, pci: VerifiedIntent, *, agent_id: str, root_dfid: str | None = None) -> None:
-        record = ledger_record(pci, agent_id, root_dfid)
+        record = ledger_record(pci, agent_id, root_dfid, self._limits)
         with self._database.transaction() as connection:
             append_entry(connection, record, self._database.clock.now())
 

@@ -51,7 +51,7 @@ class SqliteIdempotencyStorage(SqliteStorage, RunOnceStorage):
 
     @checked
     def set(self, key: str, result: Any) -> None:
-        encoded = encode_value("result", result)
+        encoded = encode_value("result", result, self._limits)
         with self._changing(key) as (record, now):
             record.replace(encoded, now)
 
@@ -64,14 +64,14 @@ class SqliteIdempotencyStorage(SqliteStorage, RunOnceStorage):
 
     @checked
     def renew_claim(self, claim: Claim, lease_sec: float) -> datetime:
-        key, token = held_claim(claim)
+        key, token = held_claim(claim, self._limits)
         with self._changing(key) as (record, now):
             return as_datetime(record.renew(token, round(lease_sec * 1_000_000), now))
 
     @checked
     def complete(self, claim: Claim, result: Any, *, ttl_sec: float | None = None) -> Any:
-        key, token = held_claim(claim)
-        encoded = encode_value("result", result)
+        key, token = held_claim(claim, self._limits)
+        encoded = encode_value("result", result, self._limits)
         ttl_us = None if ttl_sec is None else round(ttl_sec * 1_000_000)
         with self._changing(key) as (record, now):
             record.complete(token, encoded, ttl_us, now)
@@ -79,7 +79,7 @@ class SqliteIdempotencyStorage(SqliteStorage, RunOnceStorage):
 
     @checked
     def abandon(self, claim: Claim) -> None:
-        key, token = held_claim(claim)
+        key, token = held_claim(claim, self._limits)
         with self._changing(key) as (record, now):
             record.abandon(token, now)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from os import PathLike
-from typing import Any
+from typing import Any, Unpack
 
 from dir_redis.arguments import checked
 from dir_redis.audit_events import AuditRecord, encode_details
 from dir_redis.errors import TransitionConflictError
 from dir_redis.fleet_protocols import FlowStatusStorage
+from dir_redis.limits import LimitOptions
 from dir_redis.log_rows import transition_row
 from dir_redis.sqlite.columns import moment_column, read_moment
 from dir_redis.sqlite.database import SqliteDatabase
@@ -32,12 +33,17 @@ class SqliteLifecycleStorage(SqliteStorage, FlowStatusStorage):
     Args:
         db_path: the file, or an open database.
         audit_chain: whether the audit row of ``close_flow`` goes into the audit log's chain.
+        limits: the size limits, unless the database is open already.
     """
 
     def __init__(
-        self, db_path: str | PathLike[str] | SqliteDatabase, *, audit_chain: bool = False
+        self,
+        db_path: str | PathLike[str] | SqliteDatabase,
+        *,
+        audit_chain: bool = False,
+        **limits: Unpack[LimitOptions],
     ) -> None:
-        super().__init__(db_path)
+        super().__init__(db_path, **limits)
         self._audit_chain = audit_chain
 
     @checked
@@ -103,9 +109,8 @@ class SqliteLifecycleStorage(SqliteStorage, FlowStatusStorage):
         root_dfid: str | None = None,
         session_ttl_sec: float | None = 86_400.0,
     ) -> bool:
-        row = AuditRecord(
-            dfid, event, "", status, encode_details(details), root_dfid, agent_id, "INFO"
-        )
+        encoded = encode_details(details, self._limits)
+        row = AuditRecord(dfid, event, "", status, encoded, root_dfid, agent_id, "INFO")
         with self._database.transaction() as connection:
             moment = self._database.clock.now()
             latest = _status(connection.execute(_LATEST, (dfid,)).fetchall())

@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from os import PathLike
+from typing import Unpack
 
 from dir_redis.admission import (
     LOOK_AGAIN_SEC,
@@ -27,6 +28,7 @@ from dir_redis.errors import (
     StorageError,
 )
 from dir_redis.fleet_protocols import LeaseStorage
+from dir_redis.limits import LimitOptions
 from dir_redis.reservations import Holder, Reservation
 from dir_redis.sqlite.database import FIRST_PAUSE_SEC, LONGEST_PAUSE_SEC, SqliteDatabase
 from dir_redis.sqlite.flow_reservations import (
@@ -54,6 +56,7 @@ class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
     Args:
         db_path: the file, or a database that is open already.
         amount_places: decimal places an amount keeps, 0 to 18; the file's first user fixes it.
+        limits: the size limits, unless the database is open already.
     """
 
     def __init__(
@@ -61,10 +64,11 @@ class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
         db_path: str | PathLike[str] | SqliteDatabase,
         *,
         amount_places: int = DEFAULT_PLACES,
+        **limits: Unpack[LimitOptions],
     ) -> None:
         self._scale = AmountScale(amount_places)
         self._told = ToldAmounts()
-        super().__init__(db_path)
+        super().__init__(db_path, **limits)
         try:
             self.init_schema()
         except BaseException:
@@ -91,8 +95,8 @@ class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
         *,
         capacities: Mapping[str, float | Decimal] | None = None,
     ) -> bool:
-        wanted = self._scale.batch_to_units("resources", resources)
-        brought = self._scale.capacities_to_units(capacities, wanted)
+        wanted = self._scale.batch_to_units("resources", resources, self._limits)
+        brought = self._scale.capacities_to_units(capacities, wanted, self._limits)
         told = self._told.take(dfid)
         try:
             with self._database.transaction(timeout_sec) as connection:
@@ -124,10 +128,10 @@ class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
         wait_sec: float = 0.0,
         capacities: Mapping[str, float | Decimal] | None = None,
     ) -> Reservation:
-        wanted = self._scale.batch_to_units("resources", resources)
+        wanted = self._scale.batch_to_units("resources", resources, self._limits)
         if not wanted:
             raise ValueError("resources must name at least one resource")
-        brought = self._scale.capacities_to_units(capacities, wanted)
+        brought = self._scale.capacities_to_units(capacities, wanted, self._limits)
         self._told.take(dfid)
         deadline = time.monotonic() + wait_sec
         ticket = None
@@ -191,7 +195,7 @@ class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
         *,
         fencing_token: int | None = None,
     ) -> None:
-        kept = self._scale.batch_to_units("used", used)
+        kept = self._scale.batch_to_units("used", used, self._limits)
         with self._database.transaction() as connection:
             now = self._database.clock.now()
             forget_the_dead(connection, now)
