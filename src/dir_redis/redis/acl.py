@@ -7,7 +7,7 @@ import re
 
 from dir_redis.arguments import count, flag
 from dir_redis.durability import parse_durability
-from dir_redis.redis.keys import check_namespace
+from dir_redis.redis.keys import access_pattern
 
 # What a store sends, and what its scripts call.
 STORE = (
@@ -68,7 +68,7 @@ def acl(
 
     Source: Redis, ``ACL SETUSER``.
     """
-    check_namespace(namespace)
+    keys = access_pattern(namespace)
     wanted = parse_durability("durability", durability)
     if not isinstance(user, str):
         raise TypeError(f"user must be a str, not {type(user).__name__}")
@@ -92,5 +92,4 @@ def acl(
     digest = hashlib.sha256((password or "").encode()).hexdigest()
     login = "off" if password is None else f"on #{digest}"
     allowed = " ".join(f"+{name.lower()}" for name in sorted(commands))
-    # None of what a namespace may hold is special in a pattern, and its colon ends it.
-    return f"user {user} reset {login} resetchannels ~{{{namespace}:* -@all {allowed}"
+    return f"user {user} reset {login} resetchannels ~{keys} -@all {allowed}"

@@ -14,10 +14,15 @@ from redis.sentinel import MasterNotFoundError, SlaveNotFoundError
 
 from dir_redis.errors import (
     CorruptRecordError,
+    StorageConfigurationError,
     StorageError,
     StorageRefusedError,
     StorageUnavailableError,
 )
+from dir_redis.redis.tls import tls_refusal, tls_trouble
+
+# The code of a fault that no server named: the two sides agree on no TLS.
+_TLS = "TLS"
 
 # All that a client raises; redis-py's cluster errors are not RedisErrors.
 DRIVER_ERRORS = (driver.RedisError, driver.RedisClusterException, OSError, UnicodeError)
@@ -103,6 +108,8 @@ def diagnose(error: Exception, *, fails_over: bool, single_attempt: bool) -> Fau
 
 
 def _diagnose(error: Exception, fails_over: bool) -> Fault:
+    if not isinstance(error, driver.ResponseError) and tls_refusal(error):
+        return Fault(error, _TLS, passing=False, applied=False)
     if isinstance(error, driver.AuthenticationError | driver.AuthorizationError):
         code = "NOAUTH" if "required" in str(error) else "WRONGPASS"
         return Fault(error, code, passing=False, applied=False)
@@ -150,6 +157,8 @@ def explain(
         )
     if fault.code == "WRONGTYPE":
         return CorruptRecordError(records, "its type is not the one that belongs there")
+    if fault.code == _TLS and not maybe_applied:
+        return StorageConfigurationError(f"no TLS with {where}: {tls_refusal(fault.error)}")
     if fault.code and not fault.passing and not maybe_applied:
         advice = _ADVICE.get(fault.code)
         reason = f"{advice} ({text})" if advice else text
@@ -161,7 +170,12 @@ def explain(
         )
     if isinstance(fault.error, MasterNotFoundError):
         text = text.partition(" : ")[0]  # what follows is the state of every connection
-    cause = _ADVICE.get(fault.code) or text[:_LONGEST_CAUSE] or type(fault.error).__name__
+    cause = (
+        _ADVICE.get(fault.code)
+        or tls_trouble(fault.error)
+        or text[:_LONGEST_CAUSE]
+        or type(fault.error).__name__
+    )
     return StorageUnavailableError(
         f"{where} did not answer {operation}: {cause.rstrip('.')}{outcome}",
         outcome_unknown=maybe_applied,

@@ -47,6 +47,9 @@ class RedisOptions(TypedDict, total=False):
             single calls.
         audit_chain: whether audit rows written through this store are chained by hash, for
             ``verify_audit``; False by default. Not fixed by the namespace: give it on every host.
+        insecure_tls: whether the URL may turn off the verification of the server's certificate
+            (``ssl_cert_reqs=none``, ``ssl_check_hostname=false``); False by default. By itself it
+            turns nothing off.
     """
 
     namespace: str
@@ -57,6 +60,7 @@ class RedisOptions(TypedDict, total=False):
     check_policy: bool
     durability: str
     audit_chain: bool
+    insecure_tls: bool
 
 
 def check_option_names(options: Iterable[str]) -> None:
@@ -90,6 +94,7 @@ class RedisStore:
         namespace = check_namespace(options.get("namespace", "dir"))
         check_policy = flag("check_policy", options.get("check_policy", True))
         durability = parse_durability("durability", options.get("durability", "memory"))
+        insecure_tls = flag("insecure_tls", options.get("insecure_tls", False))
         self.audit_chain = flag("audit_chain", options.get("audit_chain", False))
         partitions = options.get("partitions")
         if partitions is not None and not 1 <= integer("partitions", partitions) <= MAX_PARTITIONS:
@@ -107,7 +112,11 @@ class RedisStore:
         self._timeout_sec = timeout_sec
         attempt_timeout_sec = min(attempt_timeout_sec, timeout_sec)
         self._connection = patiently(
-            lambda: connect(url_or_client, attempt_timeout_sec=attempt_timeout_sec),
+            lambda: connect(
+                url_or_client,
+                attempt_timeout_sec=attempt_timeout_sec,
+                insecure_tls=insecure_tls,
+            ),
             mask_secrets(url_or_client) if isinstance(url_or_client, str) else "a ready client",
             timeout_sec,
         )
