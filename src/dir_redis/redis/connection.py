@@ -23,6 +23,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from dir_redis.errors import StorageConfigurationError
+from dir_redis.redis.sentinel import Sentinels
 from dir_redis.redis.tls import tls_options
 
 Client = redis.Redis | RedisCluster
@@ -382,7 +383,7 @@ def _sentinel(url: str, options: dict[str, Any], where: str, tls: _Tls) -> Conne
     to_sentinel.update(tls.options(to_sentinel))
     _check_options(settings, tls.kind)
     _check_options(to_sentinel, tls.kind)
-    sentinel = Sentinel(
+    sentinel: Sentinel = Sentinels(
         addresses,
         sentinel_kwargs={**options, **to_sentinel, "ssl": tls.wanted},
         **settings,

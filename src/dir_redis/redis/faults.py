@@ -110,8 +110,9 @@ def diagnose(error: Exception, *, fails_over: bool, single_attempt: bool) -> Fau
 def _diagnose(error: Exception, fails_over: bool) -> Fault:
     if not isinstance(error, driver.ResponseError) and tls_refusal(error):
         return Fault(error, _TLS, passing=False, applied=False)
-    if isinstance(error, driver.AuthenticationError | driver.AuthorizationError):
-        code = "NOAUTH" if "required" in str(error) else "WRONGPASS"
+    reason = error.__cause__ if isinstance(error, MasterNotFoundError) else error
+    if isinstance(reason, driver.AuthenticationError | driver.AuthorizationError):
+        code = "NOAUTH" if "required" in str(reason) else "WRONGPASS"
         return Fault(error, code, passing=False, applied=False)
     if isinstance(error, driver.BusyLoadingError):
         return Fault(error, "LOADING", passing=True, applied=False)
