@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from dir_redis.redis.connection import connect
 from tests.redis_only.conftest import works
 from tests.redis_only.test_costs import READS
 from tests.redis_only.test_once import WRITES
+from tests.security.sentinel_server import SERVICE, sentinel
 from tests.security.tls_proxy import Authority, TlsProxy, tls_proxy
 from tests.servers import free_ports, server, wait_until
-
-SERVICE = "fleet"
 
 
 @pytest.fixture(scope="module")
@@ -29,28 +27,6 @@ def authority(tmp_path_factory: Any) -> Authority:
 @pytest.fixture(scope="module")
 def other_authority(tmp_path_factory: Any) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority") / "b")
-
-
-@contextlib.contextmanager
-def sentinel(folder: Path, primary_port: int) -> Iterator[str]:
-    """A Sentinel that watches one primary; its URL, without TLS."""
-    folder.mkdir()
-    (port,) = free_ports(1)
-    settings = folder / "sentinel.conf"
-    settings.write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
-        f"sentinel monitor {SERVICE} 127.0.0.1 {primary_port} 1\n"
-    )
-    process = ServerProcess(
-        valkey_binary(),
-        [str(settings), "--sentinel"],
-        url=f"redis://127.0.0.1:{port}",
-        folder=folder,
-    )
-    try:
-        yield process.url
-    finally:
-        process.stop()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -229,15 +229,17 @@ def connect(
         if scheme == "fakeredis":
             return _fakeredis(url_or_client, where)
     except (ValueError, TypeError) as error:
-        if "@" in url_or_client and not isinstance(error, _UrlError):
-            # What urllib and redis-py say may quote a part of the password.
-            why = "a part of it cannot be read"
-            raise StorageConfigurationError(f"cannot use the URL {where!r}: {why}") from None
-        raise StorageConfigurationError(f"cannot use the URL {where!r}: {error}") from error
-    raise StorageConfigurationError(
-        f"cannot use the URL {where!r}: its scheme is none of {', '.join(_PLAIN_SCHEMES)}, "
-        "redis+sentinel, redis+cluster, rediss+sentinel, rediss+cluster, fakeredis"
-    )
+        problem: Exception = error
+    else:
+        problem = _UrlError(
+            f"its scheme is none of {', '.join(_PLAIN_SCHEMES)}, redis+sentinel, redis+cluster, "
+            "rediss+sentinel, rediss+cluster, fakeredis"
+        )
+    # What urllib and redis-py say may quote a part of the password, so it is not even kept.
+    why = str(problem)
+    if where != url_or_client and not isinstance(problem, _UrlError):
+        why, problem = "a part of it cannot be read", _UrlError("its words may hold a secret")
+    raise StorageConfigurationError(f"cannot use the URL {where!r}: {why}") from problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,12 +288,21 @@ def _check_credentials(url: str) -> None:
 
 def mask_secrets(url: str) -> str:
     """Return a URL, or what somebody took for one, with the passwords in it as ``***``."""
-    masked = re.sub(r"((?:^|[?&])[^=&]*password)=[^&]*", r"\1=***", url, flags=re.IGNORECASE)
+
+    def hide(option: re.Match[str]) -> str:
+        return f"{option[1]}=***" if "password" in unquote(option[1]).lower() else option[0]
+
+    masked = re.sub(r"((?:^|[?&])[^=&?]*)=[^&]*", hide, url)
     # A password may hold what should have been percent-encoded: up to the last @ it is secret.
     credentials, at, rest = masked.rpartition("@")
-    scheme, separator, pair = credentials.rpartition("://")
+    if not at:
+        return masked
+    scheme, separator, pair = credentials.partition("://")
+    if not separator:
+        scheme, pair = "", credentials
     user, colon, _ = pair.partition(":")
-    return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{rest}"
+    # One word alone is a user's name, unless somebody forgot the colon before a password.
+    return f"{scheme}{separator}{user + ':' if colon else ''}***@{rest}"
 
 
 def _ready(client: Client) -> Connection:

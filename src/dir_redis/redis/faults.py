@@ -41,6 +41,7 @@ _NO_CONNECTION = (
 _PASSING_CODES = {"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"}
 _PASSING_WITH_FAILOVER = {"READONLY", "MOVED", "ASK"}
 _CODE = re.compile(r"(?:^|[\s(:-])-?([A-Z]{3,}) ")
+_REPEATED = re.compile(r", with args beginning with: .*", re.DOTALL)
 _CORRUPT = re.compile(r"DIRCORRUPT (\d+)")
 
 # With these a server refuses a script before its first write; scripts check all else themselves.
@@ -101,16 +102,29 @@ def diagnose(error: Exception, *, fails_over: bool, single_attempt: bool) -> Fau
         single_attempt: whether the client sent the command at most once. If not, an error that
             proves its last sending futile says nothing about the ones before.
     """
+    _forget_arguments(error)
     fault = _diagnose(error, fails_over)
     if fault.passing and not single_attempt:
         return replace(fault, applied=True)
     return fault
 
 
+def _forget_arguments(error: BaseException) -> None:
+    """Forget what a server repeats of a command it does not know: it may be AUTH's password."""
+    cause: BaseException | None = error
+    while cause is not None:
+        cause.args = tuple(
+            _REPEATED.sub("", part) if isinstance(part, str) else part for part in cause.args
+        )
+        cause = cause.__cause__ or cause.__context__
+
+
 def _diagnose(error: Exception, fails_over: bool) -> Fault:
     if not isinstance(error, driver.ResponseError) and tls_refusal(error):
         return Fault(error, _TLS, passing=False, applied=False)
-    reason = error.__cause__ if isinstance(error, MasterNotFoundError) else error
+    # What is found through others fails by the error of the last of them.
+    of_many = isinstance(error, MasterNotFoundError | driver.RedisClusterException)
+    reason = error.__cause__ if of_many else error
     if isinstance(reason, driver.AuthenticationError | driver.AuthorizationError):
         code = "NOAUTH" if "required" in str(reason) else "WRONGPASS"
         return Fault(error, code, passing=False, applied=False)
