@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 
 from dir_redis import StorageBundle, acl, open_storage
+from dir_redis.embedded import valkey_binary
 from dir_redis.migrate import copy_store
 from dir_redis.redis.acl import CLUSTER, DATABASE, DISK, MIGRATE, REPLICAS, SETTINGS, STORE
 from dir_redis.redis.connection import connect
 from tests.conftest import CLUSTER_PARTITIONS
-from tests.least_privilege import allow, nodes_of, restricted_url, url_of
+from tests.least_privilege import PASSWORD, allow, nodes_of, restricted_url, url_of
 from tests.redis_only.test_costs import READS
 from tests.redis_only.test_once import WRITES
+from tests.security.sentinel_server import SERVICE, sentinel
+from tests.servers import server, wait_until
 
 ROOT = Path(__file__).parents[2]
 EVERY = {*STORE, *CLUSTER, *DATABASE, *DISK, *REPLICAS, *SETTINGS, *MIGRATE}
@@ -213,3 +216,37 @@ def test_a_namespace_is_copied_by_the_rules_for_that(server_url: str, namespace:
         target = url_of(server_url, "new")
         with open_storage(target, namespace=f"{namespace}-new") as new:
             assert copy_store(old, new).complete
+
+
+def test_a_sentinel_service_is_reached_by_users_of_few_rights(
+    tmp_path: Path, namespace: str
+) -> None:
+    with server(valkey_binary(), tmp_path / "primary") as primary:
+        port = int(primary.url.rpartition(":")[2])
+        with sentinel(tmp_path / "sentinel", port) as watching:
+            with connect(watching, attempt_timeout_sec=5).client as admin:
+                rules = ("on", f">{PASSWORD}", "-@all", "+sentinel|masters")
+                admin.execute_command("ACL", "SETUSER", "watcher", *rules)
+            plain = f"{watching.replace('redis', 'redis+sentinel')}/{SERVICE}"
+            url = restricted_url(plain, namespace)
+            login = f"sentinel_username=watcher&sentinel_password={PASSWORD}"
+            with open_storage(f"{url}?{login}", namespace=namespace) as bundle:
+                for call in (*WRITES.values(), *READS.values()):
+                    call(bundle)
+
+
+@pytest.mark.parametrize("durability", ["disk", "replicas=1"])
+def test_a_write_is_confirmed(tmp_path: Path, durability: str) -> None:
+    directives = ("--appendonly", "yes")
+    with server(valkey_binary(), tmp_path / "primary", *directives) as primary:
+        port = primary.url.rpartition(":")[2]
+        replica = ("--replicaof", "127.0.0.1", port)
+        with (
+            server(valkey_binary(), tmp_path / "replica", *replica),
+            connect(primary.url, attempt_timeout_sec=5).client as admin,
+        ):
+            info = admin.info
+            wait_until(lambda: info("replication").get("slave0", {}).get("state") == "online", 30)
+            url = restricted_url(primary.url, "dir", durability=durability)
+            with open_storage(url, durability=durability) as bundle:
+                assert bundle.intent_retry.increment("f").count == 1

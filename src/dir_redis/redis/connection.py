@@ -10,7 +10,7 @@ import contextlib
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -67,12 +67,12 @@ class Connection:
         close: closes what was opened here; does nothing for a ready client.
     """
 
-    client: Client
+    client: Client = field(repr=False)  # some versions of redis-py show its password
     where: str
     url: str | None
     fails_over: bool
     single_attempt: bool
-    close: Callable[[], None]
+    close: Callable[[], None] = field(repr=False)
 
     @property
     def longest_wait_sec(self) -> float:
