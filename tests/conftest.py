@@ -13,7 +13,7 @@ import pytest
 
 from dir_redis import StorageBundle, memory_storage, open_storage, sqlite_storage
 from dir_redis.embedded import valkey_binary
-from tests.least_privilege import restrict_every_store
+from tests.least_privilege import leaving_alone, restrict_every_store
 from tests.servers import cluster, container, redis62_binary, server
 
 TEST_URL = os.environ.get("DIR_REDIS_TEST_URL")
@@ -46,6 +46,15 @@ def _least_privilege() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if os.environ.get("DIR_REDIS_TEST_ACL") == "1":
             restrict_every_store(patch)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _left_alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A server that is started anew without an aclfile has forgotten its users."""
+    with contextlib.ExitStack() as stack:
+        if request.node.get_closest_marker("forgets_users"):
+            stack.enter_context(leaving_alone())
         yield
 
 

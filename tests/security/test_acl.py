@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from dir_redis import StorageBundle, acl, open_storage
 from dir_redis.embedded import valkey_binary
@@ -18,7 +19,15 @@ from dir_redis.migrate import copy_store
 from dir_redis.redis.acl import CLUSTER, DATABASE, DISK, MIGRATE, REPLICAS, SETTINGS, STORE
 from dir_redis.redis.connection import connect
 from tests.conftest import CLUSTER_PARTITIONS
-from tests.least_privilege import PASSWORD, allow, nodes_of, restricted_url, url_of
+from tests.least_privilege import (
+    PASSWORD,
+    allow,
+    nodes_of,
+    restrict_every_store,
+    restricted_url,
+    url_of,
+)
+from tests.redis_only.conftest import works
 from tests.redis_only.test_costs import READS
 from tests.redis_only.test_once import WRITES
 from tests.security.sentinel_server import SERVICE, sentinel
@@ -250,3 +259,14 @@ def test_a_write_is_confirmed(tmp_path: Path, durability: str) -> None:
             url = restricted_url(primary.url, "dir", durability=durability)
             with open_storage(url, durability=durability) as bundle:
                 assert bundle.intent_retry.increment("f").count == 1
+
+
+def test_the_mode_of_the_whole_suite_restricts_every_store(server_url: str, namespace: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        restrict_every_store(patch)
+        with open_storage(server_url, namespace=namespace) as bundle:
+            assert works(bundle)
+            client = bundle.context._driver._connection.client  # type: ignore[attr-defined]
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.get(f"{{{namespace}2:0}}:meta")
+            assert bundle.url == server_url
