@@ -19,6 +19,7 @@ from dir_redis.errors import (
     StorageRefusedError,
     StorageUnavailableError,
 )
+from dir_redis.redis.causes import causes
 from dir_redis.redis.tls import tls_refusal, tls_trouble
 
 # The code of a fault that no server named: the two sides agree on no TLS.
@@ -111,12 +112,10 @@ def diagnose(error: Exception, *, fails_over: bool, single_attempt: bool) -> Fau
 
 def _forget_arguments(error: BaseException) -> None:
     """Forget what a server repeats of a command it does not know: it may be AUTH's password."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         cause.args = tuple(
             _REPEATED.sub("", part) if isinstance(part, str) else part for part in cause.args
         )
-        cause = cause.__cause__ or cause.__context__
 
 
 def _diagnose(error: Exception, fails_over: bool) -> Fault:
@@ -232,9 +231,4 @@ def _code_of(error: Exception) -> str:
 
 def _never_sent(error: BaseException) -> bool:
     """Whether the connection could not even be made, so that nothing was sent."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, _NO_CONNECTION):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+    return any(isinstance(cause, _NO_CONNECTION) for cause in causes(error))

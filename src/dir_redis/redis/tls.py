@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dir_redis.errors import StorageConfigurationError
+from dir_redis.redis.causes import causes
 
 logger = logging.getLogger(__name__)
 
@@ -96,29 +97,18 @@ def tls_refusal(error: BaseException) -> str:
     Args:
         error: what the driver raised; what it was raised from is looked at as well.
     """
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _unverified(cause.verify_message)
         if isinstance(cause, ssl.SSLError) and _is_final(str(cause)):
             return _refused(str(cause))
-        cause = cause.__cause__ or cause.__context__
-    # redis-py's Sentinel client keeps no more of an error than its text.
-    text = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return _unverified(text.partition("verify failed: ")[2].partition(" (_ssl")[0])
-    if "SSLError" in text or "[SSL: " in text:
-        return _refused(text) if _is_final(text) else ""
     return ""
 
 
 def tls_trouble(error: BaseException) -> str:
     """Say the same of what another try may mend as well: a handshake that nobody answered."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if "handshake operation timed out" in str(cause):
-            return "it did not answer the TLS handshake: does it speak TLS there?"
-        cause = cause.__cause__ or cause.__context__
+    if any("handshake operation timed out" in str(cause) for cause in causes(error)):
+        return "it did not answer the TLS handshake: does it speak TLS there?"
     return tls_refusal(error)
 
 
