@@ -16,7 +16,7 @@ first-since = $(shell for python in $(CANDIDATES); do \
 	&& echo $$python && break; done)
 PYTHON ?= $(call first-since,11)
 
-.PHONY: help setup demo demo-kernel test test-kernels lint format bench clean
+.PHONY: help setup demo demo-kernel test test-acl test-kernels lint format bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -45,6 +45,9 @@ demo-kernel: $(READY) ## Run dir-core's kernel in 4 processes; ARGS="--kernel un
 
 test: $(READY) ## Run all tests, on real servers too; ARGS="-k saga" and so on.
 	@$(BIN)/python -m pytest --numprocesses auto $(ARGS)
+
+test-acl: $(READY) ## Run all tests with stores opened as a user of few rights.
+	@DIR_REDIS_TEST_ACL=1 $(BIN)/python -m pytest --numprocesses auto $(ARGS)
 
 test-kernels: $(RELEASES:%=$(KERNELS)/%/.ready) ## Run the kernel's tests with every release of dir-core.
 	@failed=; for release in $(RELEASES); do \

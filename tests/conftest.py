@@ -13,6 +13,7 @@ import pytest
 
 from dir_redis import StorageBundle, memory_storage, open_storage, sqlite_storage
 from dir_redis.embedded import valkey_binary
+from tests.least_privilege import leaving_alone, restrict_every_store
 from tests.servers import cluster, container, redis62_binary, server
 
 TEST_URL = os.environ.get("DIR_REDIS_TEST_URL")
@@ -37,6 +38,24 @@ BACKENDS = [*wanted(["memory", "sqlite"]), *REDIS_BACKENDS]
 
 # More than one, so that the cluster's tests see what spans partitions.
 CLUSTER_PARTITIONS = 5
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _least_privilege() -> Iterator[None]:
+    """With DIR_REDIS_TEST_ACL=1 every store is opened as a user who may do only what it takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        if os.environ.get("DIR_REDIS_TEST_ACL") == "1":
+            restrict_every_store(patch)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _left_alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A server that is started anew without an aclfile has forgotten its users."""
+    with contextlib.ExitStack() as stack:
+        if request.node.get_closest_marker("forgets_users"):
+            stack.enter_context(leaving_alone())
+        yield
 
 
 class Servers:

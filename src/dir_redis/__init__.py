@@ -98,6 +98,7 @@ from dir_redis.redis import (
     RedisResourceLockStorage,
     RedisSagaStorage,
 )
+from dir_redis.redis.acl import acl
 from dir_redis.redis.server_report import ServerReport
 from dir_redis.reservations import Holder, Reservation
 from dir_redis.run_once import Claim, ClaimState
@@ -208,6 +209,7 @@ __all__ = [
     "UnconfirmedWriteError",
     "VersionConflictError",
     "VersionedDocument",
+    "acl",
     "dumps_json_dict",
     "embedded_storage",
     "ensure_db",

@@ -73,6 +73,7 @@ def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> Sto
             - ``redis://``, ``rediss://`` (TLS), ``unix://``, ``valkey://``, ``valkeys://``
             - ``redis+sentinel://host1,host2/service``
             - ``redis+cluster://host1,host2``
+            - ``rediss+sentinel://…`` and ``rediss+cluster://…``, the same over TLS
             - ``fakeredis://`` (private) or ``fakeredis://name`` (shared within the process)
             - ``embedded://`` (keeps nothing), ``embedded:///relative/folder`` or
               ``embedded:////absolute/folder``

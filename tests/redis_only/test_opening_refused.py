@@ -281,23 +281,22 @@ TLS_ALERT = b"\x15\x03\x01\x00\x02\x02\x46"
 
 
 @pytest.mark.parametrize(
-    ("answer", "scheme", "code", "advice"),
+    ("answer", "scheme", "error", "advice"),
     [
-        (HTTP, "redis", "PROTOCOL", "look at the host and port"),
-        (TLS_ALERT, "redis", "PROTOCOL", "rediss://"),
-        (HTTP, "rediss", "TLS", "redis:// where it speaks no TLS"),
-        (b"-ERR unknown command\r\n", "rediss", "TLS", "redis:// where it speaks no TLS"),
+        (HTTP, "redis", StorageRefusedError, "look at the host and port"),
+        (TLS_ALERT, "redis", StorageRefusedError, "rediss://"),
+        (HTTP, "rediss", StorageConfigurationError, "or write redis://"),
+        (b"-ERR unknown command\r\n", "rediss", StorageConfigurationError, "or write redis://"),
     ],
     ids=["http", "tls-port", "http-for-tls", "plain-port-for-tls"],
 )
 def test_a_port_where_no_redis_can_be_had_is_refused_at_the_first_attempt(
-    answer: bytes, scheme: str, code: str, advice: str
+    answer: bytes, scheme: str, error: type[Exception], advice: str
 ) -> None:
     with Stranger(answer) as stranger:
-        with pytest.raises(StorageRefusedError, match=advice) as caught:
+        with pytest.raises(error, match=advice):
             open_storage(f"{scheme}://{stranger.address}", timeout_sec=30)
 
-        assert caught.value.code == code
         assert stranger.callers == 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +21,6 @@ from dir_redis import (
 from dir_redis.embedded import valkey_binary
 from dir_redis.redis.connection import connect
 from tests.redis_only.conftest import commands_sent
-from tests.redis_only.test_costs import READS as COSTED_READS
 from tests.redis_only.test_once import WRITES
 from tests.servers import keys_of, redis62_binary, server, wait_until
 
@@ -192,26 +190,6 @@ def test_a_user_without_permission_is_told_so(own_server: str, admin: Any) -> No
         open_storage(own_server.replace("redis://", "redis://limited:pw@"))
 
     assert caught.value.code == "NOPERM"
-
-
-def test_the_commands_that_the_docs_list_are_all_a_user_needs(
-    own_server: str, admin: Any, namespace: str
-) -> None:
-    docs = (Path(__file__).parents[2] / "docs" / "backends.md").read_text()
-    paragraph = docs[docs.index("The user needs these commands") :].partition("For the driver")[0]
-    listed = [name for quoted in re.findall(r"`([A-Z\s]+)`", paragraph) for name in quoted.split()]
-    assert len(listed) > 25
-    commands = [f"+{name.lower()}" for name in listed]
-    admin.execute_command(
-        "ACL", "SETUSER", "fleet", "on", ">pw", f"~{{{namespace}:*", "-@all", *commands
-    )
-    url = own_server.replace("redis://", "redis://fleet:pw@")
-
-    with open_storage(url, namespace=namespace, timeout_sec=1) as bundle:
-        for operation in (*WRITES.values(), *COSTED_READS.values()):
-            operation(bundle)
-        with pytest.raises(StorageRefusedError, match="permission"):
-            open_storage(url, namespace="another")
 
 
 READS: dict[str, tuple[str, Callable[[StorageBundle], Any]]] = {

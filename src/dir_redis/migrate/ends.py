@@ -57,7 +57,7 @@ def open_ends(source: Place, target: Place, opened: ExitStack) -> tuple[End, Tar
     if path is not None and not _is_file(path):
         raise StorageConfigurationError(f"{path} is no file; the source of a copy must be there")
     # Before the target is opened, which changes a file of dir-core 0.1.0.
-    if path and target_path and target_path.exists() and path.samefile(target_path):
+    if path and target_path and _is_file(target_path) and path.samefile(target_path):
         raise ValueError(f"source and target are the same store: {path}")
     writing = _bundle(target, opened)
     raw, places = raw_store(writing)

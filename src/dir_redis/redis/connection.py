@@ -10,19 +10,21 @@ import contextlib
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.cluster import ClusterNode, ClusterPipeline, RedisCluster
-from redis.connection import parse_url
+from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from dir_redis.errors import StorageConfigurationError
+from dir_redis.redis.sentinel import Sentinels
+from dir_redis.redis.tls import tls_options
 
 Client = redis.Redis | RedisCluster
 
@@ -44,6 +46,8 @@ _PLAIN_SCHEMES = {
     "valkeys": "rediss",
 }
 
+_TLS_SCHEMES = {"rediss", "valkeys", "rediss+sentinel", "rediss+cluster"}
+
 _fake_servers: dict[str, Any] = {}
 _fake_servers_lock = threading.Lock()
 
@@ -63,12 +67,12 @@ class Connection:
         close: closes what was opened here; does nothing for a ready client.
     """
 
-    client: Client
+    client: Client = field(repr=False)  # some versions of redis-py show its password
     where: str
     url: str | None
     fails_over: bool
     single_attempt: bool
-    close: Callable[[], None]
+    close: Callable[[], None] = field(repr=False)
 
     @property
     def longest_wait_sec(self) -> float:
@@ -179,14 +183,18 @@ def _pipelined(
     return reply, confirmed
 
 
-def connect(url_or_client: object, *, attempt_timeout_sec: float) -> Connection:
+def connect(
+    url_or_client: object, *, attempt_timeout_sec: float, insecure_tls: bool = False
+) -> Connection:
     """Make a client for a URL, or take a ready one as it is.
 
     Args:
         url_or_client: ``redis://``, ``rediss://``, ``unix://``, ``valkey://``, ``valkeys://``,
-            ``redis+sentinel://h1,h2/service``, ``redis+cluster://h1,h2``, ``fakeredis://``, or
-            a ``redis.Redis``, ``RedisCluster`` or fakeredis client.
+            ``redis+sentinel://h1,h2/service``, ``redis+cluster://h1,h2``, the same two with
+            ``rediss`` for TLS, ``fakeredis://``, or a ``redis.Redis``, ``RedisCluster`` or
+            fakeredis client.
         attempt_timeout_sec: socket timeout of a client made here, where its URL names none.
+        insecure_tls: whether the URL may turn the verification of the server off.
 
     Raises:
         TypeError: it is neither.
@@ -211,24 +219,54 @@ def connect(url_or_client: object, *, attempt_timeout_sec: float) -> Connection:
     try:
         if scheme != "unix":
             _check_credentials(url_or_client)
+        tls = _Tls(scheme in _TLS_SCHEMES, insecure_tls, where)
         if scheme in _PLAIN_SCHEMES:
-            return _plain(url_or_client, scheme, options, where)
-        if scheme == "redis+sentinel":
-            return _sentinel(url_or_client, options, where)
-        if scheme == "redis+cluster":
-            return _cluster(url_or_client, options, where)
+            return _plain(url_or_client, scheme, options, where, tls)
+        if scheme in ("redis+sentinel", "rediss+sentinel"):
+            return _sentinel(url_or_client, options, where, tls)
+        if scheme in ("redis+cluster", "rediss+cluster"):
+            return _cluster(url_or_client, options, where, tls)
         if scheme == "fakeredis":
             return _fakeredis(url_or_client, where)
     except (ValueError, TypeError) as error:
-        if "@" in url_or_client and not isinstance(error, _UrlError):
-            # What urllib and redis-py say may quote a part of the password.
-            why = "a part of it cannot be read"
-            raise StorageConfigurationError(f"cannot use the URL {where!r}: {why}") from None
-        raise StorageConfigurationError(f"cannot use the URL {where!r}: {error}") from error
-    raise StorageConfigurationError(
-        f"cannot use the URL {where!r}: its scheme is none of {', '.join(_PLAIN_SCHEMES)}, "
-        "redis+sentinel, redis+cluster, fakeredis"
-    )
+        problem: Exception = error
+    else:
+        problem = _UrlError(
+            f"its scheme is none of {', '.join(_PLAIN_SCHEMES)}, redis+sentinel, redis+cluster, "
+            "rediss+sentinel, rediss+cluster, fakeredis"
+        )
+    # What urllib and redis-py say may quote a part of the password, so it is not even kept.
+    why = str(problem)
+    if where != url_or_client and not isinstance(problem, _UrlError):
+        why, problem = "a part of it cannot be read", _UrlError("its words may hold a secret")
+    raise StorageConfigurationError(f"cannot use the URL {where!r}: {why}") from problem
+
+
+@dataclass(frozen=True, slots=True)
+class _Tls:
+    """Whether a URL's connections are TLS, and whether it may turn verification off."""
+
+    wanted: bool
+    insecure: bool
+    where: str
+
+    @property
+    def kind(self) -> type[redis.Connection]:
+        return redis.SSLConnection if self.wanted else redis.Connection
+
+    def options(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """What to add to the options of a URL.
+
+        Raises:
+            StorageConfigurationError: they turn verification off, or cannot be used.
+            _UrlError: they are options of TLS, of which the URL is not.
+        """
+        if self.wanted:
+            return tls_options(asked, self.where, insecure=self.insecure)
+        name = next((name for name in asked if name.startswith("ssl_")), None)
+        if name is not None:
+            raise _UrlError(f"{name} is an option of TLS: begin the URL with 'rediss'")
+        return {}
 
 
 class _UrlError(ValueError):
@@ -250,12 +288,21 @@ def _check_credentials(url: str) -> None:
 
 def mask_secrets(url: str) -> str:
     """Return a URL, or what somebody took for one, with the passwords in it as ``***``."""
-    masked = re.sub(r"((?:^|[?&])[^=&]*password)=[^&]*", r"\1=***", url, flags=re.IGNORECASE)
+
+    def hide(option: re.Match[str]) -> str:
+        return f"{option[1]}=***" if "password" in unquote(option[1]).lower() else option[0]
+
+    masked = re.sub(r"((?:^|[?&])[^=&?]*)=[^&]*", hide, url)
     # A password may hold what should have been percent-encoded: up to the last @ it is secret.
     credentials, at, rest = masked.rpartition("@")
-    scheme, separator, pair = credentials.rpartition("://")
+    if not at:
+        return masked
+    scheme, separator, pair = credentials.partition("://")
+    if not separator:
+        scheme, pair = "", credentials
     user, colon, _ = pair.partition(":")
-    return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{rest}"
+    # One word alone is a user's name, unless somebody forgot the colon before a password.
+    return f"{scheme}{separator}{user + ':' if colon else ''}***@{rest}"
 
 
 def _ready(client: Client) -> Connection:
@@ -300,12 +347,13 @@ def _check_options(options: dict[str, Any], kind: Callable[..., Any] = redis.Con
         raise ValueError(str(error)) from error
 
 
-def _plain(url: str, scheme: str, options: dict[str, Any], where: str) -> Connection:
+def _plain(url: str, scheme: str, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
     client = redis.Redis.from_url(_PLAIN_SCHEMES[scheme] + url.removeprefix(scheme), **options)
     path = urlsplit(url).path.strip("/")
     if scheme != "unix" and path and not path.isdigit():
         raise _UrlError(f"{path!r} is no number of a database")
     pool = client.connection_pool
+    pool.connection_kwargs.update(tls.options(pool.connection_kwargs))
     _check_options(pool.connection_kwargs, pool.connection_class)
     return Connection(
         client, where, where, fails_over=False, single_attempt=True, close=client.close
@@ -328,20 +376,30 @@ def _split_hosts(url: str, default_port: int) -> tuple[list[tuple[str, int]], di
     return addresses, options, parts.path.strip("/")
 
 
-def _sentinel(url: str, options: dict[str, Any], where: str) -> Connection:
+def _sentinel(url: str, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
     addresses, from_url, path = _split_hosts(url, DEFAULT_SENTINEL_PORT)
     service, _, database = path.partition("/")
     if not service:
         raise ValueError("it names no service; write redis+sentinel://host1,host2/service")
-    to_sentinel = {
-        name.removeprefix("sentinel_"): from_url.pop(name)
-        for name in list(from_url)
-        if name.startswith("sentinel_")
-    }
+    to_sentinel = {}
+    for name in [name for name in from_url if name.startswith("sentinel_")]:
+        option = name.removeprefix("sentinel_")
+        # Under its own name redis-py does not know it, and left it the text that it is.
+        parser: Any = URL_QUERY_ARGUMENT_PARSERS.get(option, str)
+        to_sentinel[option] = parser(from_url.pop(name))
     settings = {**options, **from_url, "db": int(database or from_url.get("db", 0))}
-    _check_options(settings)
-    _check_options(to_sentinel)
-    sentinel = Sentinel(addresses, sentinel_kwargs={**options, **to_sentinel}, **settings)
+    settings.update(tls.options(settings))
+    # A Sentinel is verified like a server, by its own authority if it has one.
+    to_sentinel = {**_tls_part(from_url), **to_sentinel}
+    to_sentinel.update(tls.options(to_sentinel))
+    _check_options(settings, tls.kind)
+    _check_options(to_sentinel, tls.kind)
+    sentinel: Sentinel = Sentinels(
+        addresses,
+        sentinel_kwargs={**options, **to_sentinel, "ssl": tls.wanted},
+        **settings,
+        ssl=tls.wanted,
+    )
     client: redis.Redis = sentinel.master_for(service)
 
     def close() -> None:
@@ -352,14 +410,19 @@ def _sentinel(url: str, options: dict[str, Any], where: str) -> Connection:
     return Connection(client, where, where, fails_over=True, single_attempt=True, close=close)
 
 
-def _cluster(url: str, options: dict[str, Any], where: str) -> Connection:
+def _tls_part(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name.startswith("ssl_")}
+
+
+def _cluster(url: str, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
     addresses, from_url, path = _split_hosts(url, DEFAULT_PORT)
     if path not in ("", "0"):
         raise ValueError(f"a cluster has no database {path!r}")
     settings = {**options, **from_url}
-    _check_options(settings)
+    settings.update(tls.options(settings))
+    _check_options(settings, tls.kind)
     nodes = [ClusterNode(host, port) for host, port in addresses]
-    client = RedisCluster(startup_nodes=nodes, **settings)
+    client = RedisCluster(startup_nodes=nodes, **settings, ssl=tls.wanted)
     # After an error it asks the nodes anew, and what that meets hides what the command met.
     return Connection(
         client, where, where, fails_over=True, single_attempt=False, close=client.close

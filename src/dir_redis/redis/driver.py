@@ -283,19 +283,20 @@ class RedisDriver:
         try:
             return self._execute_command(*request.command(seconds))
         except DRIVER_ERRORS as error:
-            explained = wait_error(
-                error,
-                operation=str(request.command(seconds)[0]),
-                keys=request.keys,
-                where=self._connection.where,
-            )
-            if explained is not None:
-                raise explained from error
-            time.sleep(min(seconds, _POLL_SEC))
-            return None
+            failed = error
         finally:
             if self._waits is not None:
                 self._waits.release()
+        explained = wait_error(
+            failed,
+            operation=str(request.command(seconds)[0]),
+            keys=request.keys,
+            where=self._connection.where,
+        )
+        if explained is not None:
+            raise explained from failed
+        time.sleep(min(seconds, _POLL_SEC))
+        return None
 
     def _attempt(
         self,

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from redis import exceptions as driver
@@ -16,10 +14,16 @@ from redis.sentinel import MasterNotFoundError, SlaveNotFoundError
 
 from dir_redis.errors import (
     CorruptRecordError,
+    StorageConfigurationError,
     StorageError,
     StorageRefusedError,
     StorageUnavailableError,
 )
+from dir_redis.redis.causes import causes
+from dir_redis.redis.tls import tls_refusal, tls_trouble
+
+# The code of a fault that no server named: the two sides agree on no TLS.
+_TLS = "TLS"
 
 # All that a client raises; redis-py's cluster errors are not RedisErrors.
 DRIVER_ERRORS = (driver.RedisError, driver.RedisClusterException, OSError, UnicodeError)
@@ -35,12 +39,10 @@ _NO_CONNECTION = (
     SlaveNotFoundError,
 )
 
-# What OpenSSL calls an answer that is none of TLS.
-_NO_TLS = {"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
-
 _PASSING_CODES = {"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"}
 _PASSING_WITH_FAILOVER = {"READONLY", "MOVED", "ASK"}
 _CODE = re.compile(r"(?:^|[\s(:-])-?([A-Z]{3,}) ")
+_REPEATED = re.compile(r", with args beginning with: .*", re.DOTALL)
 _CORRUPT = re.compile(r"DIRCORRUPT (\d+)")
 
 # With these a server refuses a script before its first write; scripts check all else themselves.
@@ -62,8 +64,6 @@ _ADVICE = {
     "LOADING": "the server is still loading its data",
     "PROTOCOL": "what listens there does not speak the Redis protocol: look at the host and port, "
     "and write rediss:// where it speaks TLS",
-    "TLS": "no TLS connection can be made: look at the certificates, and write redis:// where it "
-    "speaks no TLS",
 }
 _KNOWN_CODES = {*_ADVICE, *_PASSING_CODES, *_PASSING_WITH_FAILOVER, "WRONGTYPE"}
 
@@ -106,15 +106,29 @@ def diagnose(error: Exception, *, fails_over: bool, single_attempt: bool) -> Fau
         single_attempt: whether the client sent the command at most once. If not, an error that
             proves its last sending futile says nothing about the ones before.
     """
+    _forget_arguments(error)
     fault = _diagnose(error, fails_over)
     if fault.passing and not single_attempt:
         return replace(fault, applied=True)
     return fault
 
 
+def _forget_arguments(error: BaseException) -> None:
+    """Forget what a server repeats of a command it does not know: it may be AUTH's password."""
+    for cause in causes(error):
+        cause.args = tuple(
+            _REPEATED.sub("", part) if isinstance(part, str) else part for part in cause.args
+        )
+
+
 def _diagnose(error: Exception, fails_over: bool) -> Fault:
-    if isinstance(error, driver.AuthenticationError | driver.AuthorizationError):
-        code = "NOAUTH" if "required" in str(error) else "WRONGPASS"
+    if not isinstance(error, driver.ResponseError) and tls_refusal(error):
+        return Fault(error, _TLS, passing=False, applied=False)
+    # What is found through others fails by the error of the last of them.
+    of_many = isinstance(error, MasterNotFoundError | driver.RedisClusterException)
+    reason = error.__cause__ if of_many else error
+    if isinstance(reason, driver.AuthenticationError | driver.AuthorizationError):
+        code = "NOAUTH" if "required" in str(reason) else "WRONGPASS"
         return Fault(error, code, passing=False, applied=False)
     if isinstance(error, driver.BusyLoadingError):
         return Fault(error, "LOADING", passing=True, applied=False)
@@ -129,8 +143,6 @@ def _diagnose(error: Exception, fails_over: bool) -> Fault:
         return Fault(error, "ERR", passing=False, applied=False)
     if isinstance(error, driver.InvalidResponse):
         return Fault(error, "PROTOCOL", passing=False, applied=True)
-    if _tls_is_refused(error):
-        return Fault(error, "TLS", passing=False, applied=False)
     return Fault(error, "", passing=True, applied=not _never_sent(error))
 
 
@@ -166,6 +178,8 @@ def explain(
         )
     if fault.code == "WRONGTYPE":
         return CorruptRecordError(records, "its type is not the one that belongs there")
+    if fault.code == _TLS and not maybe_applied:
+        return StorageConfigurationError(f"no TLS with {where}: {tls_refusal(fault.error)}")
     if fault.code and not fault.passing and not maybe_applied:
         advice = _ADVICE.get(fault.code)
         reason = f"{advice} ({text})" if advice else text
@@ -177,7 +191,12 @@ def explain(
         )
     if isinstance(fault.error, MasterNotFoundError):
         text = text.partition(" : ")[0]  # what follows is the state of every connection
-    cause = _ADVICE.get(fault.code) or text[:_LONGEST_CAUSE] or type(fault.error).__name__
+    cause = (
+        _ADVICE.get(fault.code)
+        or tls_trouble(fault.error)
+        or text[:_LONGEST_CAUSE]
+        or type(fault.error).__name__
+    )
     return StorageUnavailableError(
         f"{where} did not answer {operation}: {cause.rstrip('.')}{outcome}",
         outcome_unknown=maybe_applied,
@@ -219,20 +238,4 @@ def _code_of(error: Exception) -> str:
 
 def _never_sent(error: BaseException) -> bool:
     """Whether the connection could not even be made, so that nothing was sent."""
-    return any(isinstance(cause, _NO_CONNECTION) for cause in _causes(error))
-
-
-def _tls_is_refused(error: BaseException) -> bool:
-    """Whether the two sides will never agree on TLS; a connection that broke is no such case."""
-    return any(
-        isinstance(cause, ssl.SSLCertVerificationError)
-        or (isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS)
-        for cause in _causes(error)
-    )
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
+    return any(isinstance(cause, _NO_CONNECTION) for cause in causes(error))

@@ -230,6 +230,12 @@ def opening_keys(namespace: str) -> tuple[str, ...]:
     )
 
 
+def access_pattern(namespace: str) -> str:
+    """What every key of a namespace matches in an access rule, and no key of another."""
+    # None of what a namespace may hold is special in a pattern; the colon is where it ends.
+    return f"{{{check_namespace(namespace)}:*"
+
+
 def check_namespace(namespace: object) -> str:
     """Return a usable namespace.
 

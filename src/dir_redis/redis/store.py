@@ -50,6 +50,9 @@ class RedisOptions(LimitOptions, total=False):
             ``verify_audit``; False by default. Not fixed by the namespace: give it on every host.
         max_id_bytes: how long an id that is written may be, see :mod:`dir_redis.limits`.
         max_document_bytes: how long a document that is written may be, likewise.
+        insecure_tls: whether the URL may turn off the verification of the server's certificate
+            (``ssl_cert_reqs=none``, ``ssl_check_hostname=false``); False by default. By itself it
+            turns nothing off.
     """
 
     namespace: str
@@ -60,6 +63,7 @@ class RedisOptions(LimitOptions, total=False):
     check_policy: bool
     durability: str
     audit_chain: bool
+    insecure_tls: bool
 
 
 def check_option_names(options: Iterable[str]) -> None:
@@ -93,6 +97,7 @@ class RedisStore:
         namespace = check_namespace(options.get("namespace", "dir"))
         check_policy = flag("check_policy", options.get("check_policy", True))
         durability = parse_durability("durability", options.get("durability", "memory"))
+        insecure_tls = flag("insecure_tls", options.get("insecure_tls", False))
         self.audit_chain = flag("audit_chain", options.get("audit_chain", False))
         self.limits = Limits(
             options.get("max_id_bytes", DEFAULT_ID_BYTES),
@@ -116,7 +121,11 @@ class RedisStore:
         self._timeout_sec = timeout_sec
         attempt_timeout_sec = min(attempt_timeout_sec, timeout_sec)
         self._connection = patiently(
-            lambda: connect(url_or_client, attempt_timeout_sec=attempt_timeout_sec),
+            lambda: connect(
+                url_or_client,
+                attempt_timeout_sec=attempt_timeout_sec,
+                insecure_tls=insecure_tls,
+            ),
             mask_secrets(url_or_client) if isinstance(url_or_client, str) else "a ready client",
             timeout_sec,
         )
