@@ -64,7 +64,7 @@ class SentinelService:
         self.url = f"redis+sentinel://{addresses}/{SERVICE}"
         wait_until(self._is_whole, REPAIR_TIMEOUT_SEC)
 
-    def primary(self, namespace: str) -> Node:  # noqa: ARG002 - one for all
+    def primary(self, namespace: str) -> Node:  # noqa: ARG002
         """The server that the sentinels hold for the primary."""
         return self._at(self._primary_doors().pop())
 
@@ -81,7 +81,11 @@ class SentinelService:
         """Let the sentinels take a silent primary for dead within half a second."""
         self._down_after(QUICK_MS)
 
-    def has_promoted_other_than(self, node: Node, namespace: str) -> bool:
+    def has_promoted_other_than(
+        self,
+        node: Node,
+        namespace: str,  # noqa: ARG002
+    ) -> bool:
         """Whether all sentinels hold another server for the primary, and it says so itself."""
         doors = self._primary_doors()
         return len(doors) == 1 and (
@@ -145,7 +149,8 @@ class SentinelService:
             known = (state["num-slaves"], state["num-other-sentinels"])
             if known != (_SERVERS - 1, _SENTINELS - 1) or state["is_odown"] or state["is_sdown"]:
                 return False
-            if any(one["is_disconnected"] or one["is_sdown"] for one in sentinel.admin.sentinel_slaves(SERVICE)):
+            replicas = sentinel.admin.sentinel_slaves(SERVICE)
+            if any(one["is_disconnected"] or one["is_sdown"] for one in replicas):
                 return False
         info = self._at(doors.pop()).info("replication")
         online = [info.get(f"slave{n}", {}).get("state") for n in range(_SERVERS - 1)]

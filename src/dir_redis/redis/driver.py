@@ -133,7 +133,7 @@ class RedisDriver:
 
     def __init__(self, connection: Connection, *, timeout_sec: float) -> None:
         self._connection = connection
-        self._execute_command: Callable[..., Any] = connection.client.execute_command
+        self._execute_command: Callable[..., Any] = connection.execute_command
         self._timeout_sec = timeout_sec
         self._durability = IN_MEMORY
         self._sessions = _Sessions()
