@@ -141,7 +141,7 @@ class FaultProxy:
         self._doors[port].delay_sec = seconds
 
     def restore(self) -> None:
-        """Undo what was ordered, cut, held and delayed; what was held back passes now."""
+        """Undo every fault: connections are made again, and what was held back passes."""
         self.lose_nothing()
         self._do(self._restore())
 
@@ -199,6 +199,7 @@ class FaultProxy:
             door.held.clear()
             door.released.set()
             door.released = asyncio.Event()
+            await self._listen(door)
 
     async def _close(self) -> None:
         for door in self._doors.values():

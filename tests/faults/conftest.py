@@ -35,7 +35,6 @@ class SingleServer:
     def repair(self) -> None:
         self.proxy.restore()
         self.node.resume()
-        self.proxy.accept_connections(self.node.door)
         if not self.node.runs:
             self._start()
 

@@ -12,7 +12,7 @@ from dir_redis.redis.connection import connect
 from tests.fault_proxy import FaultProxy
 
 ADMIN_TIMEOUT_SEC = 2.0
-REPAIR_TIMEOUT_SEC = 30.0
+REPAIR_TIMEOUT_SEC = 15.0
 
 
 class Node:

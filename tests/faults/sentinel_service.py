@@ -107,7 +107,8 @@ class SentinelService:
             node.resume()
         for node in self.nodes:
             if not node.runs:
-                self._start(node, self.primary(""))
+                primary = self.primary("")
+                self._start(node, None if primary is node else primary)
         wait_until(self._is_whole, REPAIR_TIMEOUT_SEC)
         self._down_after(CALM_MS)
 

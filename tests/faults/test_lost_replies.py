@@ -21,7 +21,8 @@ from tests.redis_only.test_once import WRITES
 
 # What a write may answer after another one has had its way.
 ANSWERS = (LeaseLostError, SessionSupersededError, VersionConflictError)
-ATTEMPT_SEC = 0.1
+ATTEMPT_SEC = 0.05
+PATIENCE_SEC = 0.4
 
 LOSSES = {
     "reply cut": lambda proxy, count, to: proxy.lose_replies(count, to=to),
@@ -63,7 +64,10 @@ class _Caller:
         self.name, self.namespace = name, namespace
         self._setup = setup
         self.bundle = open_storage(
-            setup.url, namespace=namespace, timeout_sec=0.1, attempt_timeout_sec=ATTEMPT_SEC
+            setup.url,
+            namespace=namespace,
+            timeout_sec=PATIENCE_SEC,
+            attempt_timeout_sec=PATIENCE_SEC,
         )
         self.error: StorageUnavailableError | None = None
 
