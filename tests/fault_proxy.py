@@ -140,6 +140,10 @@ class FaultProxy:
         """Have each reply come so much later."""
         self._doors[port].delay_sec = seconds
 
+    def connections(self, port: int, source: str) -> int:
+        """How many connections from an address go through a door."""
+        return sum(link.source == source for link in list(self._doors[port].links))
+
     def restore(self) -> None:
         """Undo every fault: connections are made again, and what was held back passes."""
         self.lose_nothing()
