@@ -242,7 +242,9 @@ class FaultProxy:
             asyncio.create_task(self._pass_replies(door, link)),
         ]
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if any(one.exception() for one in done):  # the server is gone; what it sent is not
+                await asyncio.wait(both, timeout=1)
         finally:
             door.links.discard(link)
             for one in both:

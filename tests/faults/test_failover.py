@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from dir_redis import LeaseLostError, StorageBundle, UnconfirmedWriteError, open_storage
 from tests.faults.conftest import Setup
 from tests.faults.node import Node
+from tests.faults.sentinel_service import SentinelService
 from tests.faults.writers import writing
 from tests.servers import wait_until
 
@@ -203,3 +205,31 @@ def test_scripts_are_forgotten_at_any_time_and_nobody_notices(fleet: Setup, name
         assert not writers.failures
         assert writers.doubtful == 0
         assert writers.lost(bundle) == writers.doubled(bundle) == NONE_LOST
+
+
+def test_a_primary_that_its_replicas_left_is_left_by_its_clients(
+    sentinels: SentinelService, namespace: str
+) -> None:
+    """It refuses writes with NOREPLICAS, as it was told to, on connections that still work."""
+    for node in sentinels.nodes:
+        node.admin.config_set("min-replicas-to-write", 1)
+        node.admin.config_set("min-replicas-max-lag", 1)
+    try:
+        with opened(sentinels, namespace) as bundle:
+            bundle.intent_retry.increment("f")
+            old = fail_over(sentinels, namespace, lambda setup, node: setup.isolate(node))
+            wait_until(lambda: refuses_writes(old), FAILOVER_TIMEOUT_SEC)
+
+            assert bundle.intent_retry.increment("f").count == 2
+    finally:
+        for node in sentinels.nodes:
+            node.admin.config_set("min-replicas-to-write", 0)
+        sentinels.repair()
+
+
+def refuses_writes(node: Node) -> bool:
+    try:
+        node.admin.set("{probe}", 1)
+    except ResponseError as error:
+        return "NOREPLICAS" in str(error)
+    return False

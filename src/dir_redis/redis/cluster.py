@@ -60,12 +60,12 @@ class ClusterCommands:
                 except AskError as error:  # a MovedError is one too
                     asking = not isinstance(error, MovedError)
                     if not asking:
-                        self._look_again()
+                        self.look_again()
                     if redirection == _MOST_REDIRECTIONS:
                         raise
                     node = self._named_in(error)
         except (redis.ConnectionError, redis.TimeoutError, ClusterDownError, RedisClusterException):
-            self._look_again()
+            self.look_again()
             raise
         raise AssertionError("the last redirection is raised")
 
@@ -75,7 +75,7 @@ class ClusterCommands:
         node = ClusterNode(host, port, "primary")
         return self._client.nodes_manager.nodes_cache.setdefault(node.name, node)
 
-    def _look_again(self) -> None:
+    def look_again(self) -> None:
         """Have the nodes asked who has which slot, unless that is going on already."""
         looking = self._looking
         if looking is None or not looking.is_alive():  # a forked child has none that is

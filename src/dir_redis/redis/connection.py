@@ -151,9 +151,14 @@ class Connection:
         reply, confirmed = pipelined(self.client, (command, confirm))
         return reply, confirmed
 
-    def disconnect_idle(self) -> None:
-        """Have the next commands connect anew, unless the client is a ready one or a cluster's."""
-        if self.url is not None and not isinstance(self.client, RedisCluster):
+    def ask_anew(self) -> None:
+        """Have the next commands find out who the primary is, unless the client is a ready one.
+
+        Behind a service, or one address, it may be another server by now.
+        """
+        if self.cluster is not None:
+            self.cluster.look_again()
+        elif isinstance(self.client, redis.Redis) and self.url is not None:
             self.client.connection_pool.disconnect(inuse_connections=False)
 
 
