@@ -49,7 +49,7 @@ class ClusterOfSix:
     def primary(self, namespace: str, partition: int = 0) -> Node:
         """The node that has a namespace's partition, as its replicas see it too."""
         slot = slot_of(namespace, partition)
-        doors = {self._owner(view, slot) for view in self._views()}
+        doors = self._owners(slot)
         assert len(doors) == 1, f"the nodes do not agree on who has slot {slot}"
         return self.at(doors.pop())
 
@@ -74,7 +74,7 @@ class ClusterOfSix:
     def has_promoted_other_than(self, node: Node, namespace: str) -> bool:
         """Whether all nodes but one that was put out hold another for a namespace's primary."""
         slot = slot_of(namespace)
-        doors = {self._owner(view, slot) for view in self._views(without=node)}
+        doors = self._owners(slot, without=node)
         return len(doors) == 1 and doors != {node.door}
 
     def isolate(self, node: Node) -> None:
@@ -104,6 +104,7 @@ class ClusterOfSix:
             yield int(source.admin.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot))
         for one in (to, source):
             one.admin.execute_command(*setslot, "NODE", ids[1])
+        wait_until(lambda: self._owners(slot) == {to.door}, REPAIR_TIMEOUT_SEC)
 
     def repair(self) -> None:
         """Undo all faults and wait until every node has its place again."""
@@ -156,9 +157,12 @@ class ClusterOfSix:
             if node is not without and node.runs
         ]
 
-    @staticmethod
-    def _owner(view: Any, slot: int) -> int:
-        return next((int(owner[1]) for first, last, owner, *_ in view if first <= slot <= last), 0)
+    def _owners(self, slot: int, without: Node | None = None) -> set[int]:
+        """The doors of those who have a slot, as each node sees it; 0 for nobody."""
+        return {
+            next((int(owner[1]) for first, last, owner, *_ in view if first <= slot <= last), 0)
+            for view in self._views(without)
+        }
 
     def _knows_all(self, node: Node) -> bool:
         seen = nodes_seen_by(node)
@@ -175,7 +179,7 @@ class ClusterOfSix:
             reply = node.admin.execute_command("CLUSTER", "INFO").decode()
             if not in_place or "cluster_state:ok" not in reply or not self._knows_all(node):
                 return False
-        return len({str(sorted(view, key=str)) for view in map(_owners, self._views())}) == 1
+        return len({str(sorted(map(_range_and_door, view))) for view in self._views()}) == 1
 
 
 def slot_of(namespace: str, partition: int = 0) -> int:
@@ -202,8 +206,9 @@ def nodes_seen_by(node: Node) -> list[dict[str, Any]]:
     return found
 
 
-def _owners(view: Any) -> list[tuple[int, int, int]]:
-    return [(first, last, int(owner[1])) for first, last, owner, *_ in view]
+def _range_and_door(range_of_view: Any) -> tuple[int, int, int]:
+    first, last, owner, *_ = range_of_view
+    return first, last, int(owner[1])
 
 
 @contextlib.contextmanager
