@@ -20,8 +20,8 @@ from tests.servers import wait_until
 
 logger = logging.getLogger(__name__)
 
-FAILOVER_TIMEOUT_SEC = 20.0
-TIMEOUT_SEC = 8.0
+FAILOVER_TIMEOUT_SEC = 30.0
+TIMEOUT_SEC = 20.0
 ATTEMPT_SEC = 0.3
 
 # The 127.0.0.1 that clients come from.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +15,7 @@ from dir_redis import (
     VersionConflictError,
     open_storage,
 )
+from tests.faults.applications import counted_applications
 from tests.faults.conftest import Setup
 from tests.redis_only.test_once import WRITES
 
@@ -33,60 +33,24 @@ LOSSES = {
 }
 
 
-def applied(setup: Setup, namespace: str) -> int:
-    """How many writes a namespace's operation sessions have seen, asked past the proxy."""
-    admin = setup.primary(namespace).admin
-    keys = list(admin.scan_iter(f"{{{namespace}:0}}:op:*", count=1000))
-    return sum(int(value.split()[0]) for value in admin.mget(keys))
-
-
 @pytest.mark.parametrize("loss", LOSSES)
 def test_each_write_survives_one_loss_and_is_applied_once(
     setup: Setup, loss: str, namespace: str
 ) -> None:
-    more = {}
-    with open_storage(setup.url, namespace=namespace, attempt_timeout_sec=ATTEMPT_SEC) as bundle:
+    applied = {}
+    with (
+        open_storage(setup.url, namespace=namespace, attempt_timeout_sec=ATTEMPT_SEC) as bundle,
+        counted_applications(setup) as applications,
+    ):
         for name, write in WRITES.items():
             write(bundle)  # loads its script
-            before = applied(setup, namespace)
+            applications.since_the_last_time()
             LOSSES[loss](setup.proxy, 1, b"EVALSHA")
             write(bundle)
-            more[name] = applied(setup, namespace) - before
             assert setup.proxy.lost(), name
+            applied[name] = applications.since_the_last_time().total()
 
-    assert more == dict.fromkeys(WRITES, 1)
-
-
-class _Caller:
-    """Whoever makes one write in a namespace of its own, with little patience."""
-
-    def __init__(self, setup: Setup, namespace: str, name: str) -> None:
-        self.name, self.namespace = name, namespace
-        self._setup = setup
-        self.bundle = open_storage(
-            setup.url,
-            namespace=namespace,
-            timeout_sec=PATIENCE_SEC,
-            attempt_timeout_sec=PATIENCE_SEC,
-        )
-        self.error: StorageUnavailableError | None = None
-
-    def prepare(self) -> None:
-        until_told(lambda: WRITES[self.name](self.bundle))
-        self.before = applied(self._setup, self.namespace)
-
-    def call_in_vain(self) -> None:
-        with pytest.raises(StorageUnavailableError) as caught:
-            WRITES[self.name](self.bundle)
-        self.error = caught.value
-
-    def repeat(self) -> None:
-        assert self.error is not None
-        with contextlib.suppress(*ANSWERS):
-            until_told(self.error.repeat)
-
-    def applications(self) -> int:
-        return applied(self._setup, self.namespace) - self.before
+    assert applied == dict.fromkeys(WRITES, 1)
 
 
 def until_told(call: Any) -> Any:
@@ -99,33 +63,42 @@ def until_told(call: Any) -> Any:
     raise AssertionError("50 times no answer")
 
 
-@contextlib.contextmanager
-def callers(setup: Setup, namespace: str) -> Iterator[list[_Caller]]:
-    with contextlib.ExitStack() as opened:
-        found = []
-        for number, name in enumerate(WRITES):
-            caller = _Caller(setup, f"{namespace}-{number}", name)
-            opened.enter_context(caller.bundle)
-            found.append(caller)
-        yield found
-
-
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_write_that_is_never_answered_is_of_unknown_outcome_and_repeated_once(
     setup: Setup, loss: str, namespace: str
 ) -> None:
-    with callers(setup, namespace) as each, ThreadPoolExecutor(len(each)) as pool:
-        for caller in each:
-            caller.prepare()
-        LOSSES[loss](setup.proxy, 1_000_000, b"EVAL")
-        list(pool.map(_Caller.call_in_vain, each))
-        setup.proxy.lose_nothing()
-        unknown = {caller.name: caller.error.outcome_unknown for caller in each}
-        for caller in each:
-            caller.repeat()
+    with (
+        open_storage(
+            setup.url,
+            namespace=namespace,
+            timeout_sec=PATIENCE_SEC,
+            attempt_timeout_sec=PATIENCE_SEC,
+        ) as bundle,
+        counted_applications(setup) as applications,
+        ThreadPoolExecutor(len(WRITES)) as pool,
+    ):
 
-        assert unknown == dict.fromkeys(WRITES, True)
-        assert {one.name: one.applications() for one in each} == dict.fromkeys(WRITES, 1)
+        def call_in_vain(name: str) -> StorageUnavailableError:
+            with pytest.raises(StorageUnavailableError) as caught:
+                WRITES[name](bundle)
+            return caught.value
+
+        for write in WRITES.values():
+            until_told(lambda write=write: write(bundle))
+        applications.since_the_last_time()
+        LOSSES[loss](setup.proxy, 1_000_000, b"EVAL")
+        errors = dict(zip(WRITES, pool.map(call_in_vain, WRITES), strict=True))
+        setup.proxy.lose_nothing()
+        for error in errors.values():
+            with contextlib.suppress(*ANSWERS):
+                until_told(error.repeat)
+        applied = applications.since_the_last_time()
+
+    assert {name: error.outcome_unknown for name, error in errors.items()} == dict.fromkeys(
+        WRITES, True
+    )
+    # All were under way at once, so each had a session of its own.
+    assert sorted(applied.values()) == [1] * len(WRITES)
 
 
 def test_the_repeat_gives_the_answer_that_was_lost(setup: Setup, namespace: str) -> None:

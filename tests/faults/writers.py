@@ -11,7 +11,7 @@ from dir_redis import StorageBundle, StorageUnavailableError, UnconfirmedWriteEr
 from tests.servers import wait_until
 
 WRITERS = 4
-PROGRESS_TIMEOUT_SEC = 20.0
+PROGRESS_TIMEOUT_SEC = 30.0
 
 
 class Writer:
