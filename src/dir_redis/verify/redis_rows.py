@@ -1,0 +1,123 @@
+"""What must hold of the logs: each entry is in its flow's list, and each id there has its entry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from dir_redis.redis.keys import Keys
+from dir_redis.redis.replies import as_fields, as_text
+from dir_redis.verify.redis_reading import Family, Look, check_json
+from dir_redis.verify.report import Finding
+
+LOGS = ("audit", "ledger", "transitions")
+# What an entry has, and which of that is JSON.
+_FIELDS = {
+    "audit": ("dfid", "event", "step_id", "state", "details", "root_dfid", "agent_id", "severity"),
+    "ledger": (
+        *("dfid", "root_dfid", "agent_id", "intent_payload", "context_ref", "evidence_hash"),
+        *("signature", "number", "link"),
+    ),
+    "transitions": ("dfid", "from", "to", "root_dfid"),
+}
+_JSON = {"audit": "details", "ledger": "intent_payload"}
+# An entry of no readable flow, and what has no id, stand for this.
+_NO_FLOW = ""
+
+
+def row_id(log: str, dfid: str, entry: str) -> str:
+    """A row as one id: its log's key, its flow, its entry."""
+    return json.dumps([log, dfid, entry])
+
+
+def dfid_in(fields: Any) -> str:
+    """The flow of an entry; empty if it has none that can be read."""
+    try:
+        return as_fields(fields).get("dfid", _NO_FLOW)
+    except UnicodeDecodeError:
+        return _NO_FLOW
+
+
+class RowFamily(Family):
+    """The rows of one log.
+
+    Args:
+        keys: the namespace's keys.
+        log: ``"audit"``, ``"ledger"`` or ``"transitions"``.
+    """
+
+    def __init__(self, keys: Keys, log: str) -> None:
+        super().__init__(keys)
+        self._log = log
+
+    def looks(self, record_id: str, found: list[Any] | None) -> list[Look]:
+        log, dfid, entry = json.loads(record_id)
+        looks = [Look("XRANGE", log, (entry, entry))]
+        # A flow of another partition has no list that one call could look at as well.
+        if dfid and self.keys.log(self._log, dfid) == log:
+            flow = self.keys.log_of_flow(self._log, dfid)
+            looks.append(Look("LPOS", flow, (entry, "COUNT", 2)))
+        return looks
+
+    def check(self, record_id: str, found: list[Any], now_us: int) -> Iterator[Finding]:
+        log, dfid, entry = json.loads(record_id)
+        entries, places = found[0], found[1] if len(found) > 1 else None
+        if places is None:
+            if entries:
+                problem = f"its entry {entry} has no dfid, or one of another partition: {dfid!r}"
+                yield Finding(log, "mismatch", problem)
+            return
+        flow = self.keys.log_of_flow(self._log, dfid)
+        if not entries:
+            if places:
+                problem = f"has {entry}, of which {self._log} has no entry"
+                yield Finding(flow, "orphan", problem)
+            return
+        fields = as_fields(entries[0][1])
+        if fields.get("dfid") != dfid:
+            if places:
+                problem = f"has {entry}, which is of {fields.get('dfid')!r}"
+                yield Finding(flow, "mismatch", problem)
+            return
+        if not places:
+            yield Finding(flow, "missing", f"has no {entry}, which is in {self._log}")
+        elif len(places) > 1:
+            yield Finding(flow, "mismatch", f"has {entry} twice")
+        missing = [name for name in _FIELDS[self._log] if name not in fields]
+        if missing:
+            yield Finding(log, "garbled", f"its entry {entry} has no {', '.join(missing)}")
+        elif self._log in _JSON:
+            name = _JSON[self._log]
+            check_json(log, f"the {name} of its entry {entry}", fields[name])
+
+
+def check_order(flow: str, before: str, ids: list[Any]) -> Iterator[Finding]:
+    """Check that the ids of a part of a flow's list rise.
+
+    Args:
+        flow: the list's key.
+        before: the last id before them; empty for none.
+        ids: the ids.
+    """
+    last = _order(before)
+    for one in ids:
+        place = _order(as_text(one))
+        if place is None:
+            yield Finding(flow, "garbled", f"has {as_text(one)!r}, which is no entry id")
+            continue
+        if last is not None and place <= last:
+            yield Finding(flow, "mismatch", f"has {as_text(one)} behind a later one")
+        last = place
+
+
+def is_entry_id(one: Any) -> bool:
+    """Whether what a list holds is an entry id."""
+    return _order(as_text(one)) is not None
+
+
+def _order(entry: str) -> tuple[int, int] | None:
+    milliseconds, _, sequence = entry.partition("-")
+    if not (milliseconds.isdigit() and sequence.isdigit()):
+        return None
+    return int(milliseconds), int(sequence)
