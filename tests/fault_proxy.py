@@ -1,115 +1,288 @@
-"""A TCP proxy before a server that can lose replies and requests when a test says so."""
+"""A TCP proxy before servers that loses requests and replies, and cuts links, when a test says so."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
+
+T = TypeVar("T")
+
+# What a fault does to one request or reply: nothing of it passes and the connection is cut, half
+# of it passes and the connection is cut, or nothing passes any more and the connection stays open.
+How = Literal["cut", "half", "silent"]
+
+_HOST = "127.0.0.1"
+_CHUNK = 1 << 20
+EVERYBODY = ""
+
+
+@dataclass
+class _Order:
+    """A fault to come: it befalls the next requests that hold some bytes, or their replies."""
+
+    left: int
+    to: bytes
+    how: How
+
+
+@dataclass(eq=False)
+class _Link:
+    """One connection through a door."""
+
+    source: str
+    from_client: asyncio.StreamReader
+    to_client: asyncio.StreamWriter
+    from_server: asyncio.StreamReader
+    to_server: asyncio.StreamWriter
+    lost: How | None = None
+
+
+@dataclass(eq=False)
+class _Door:
+    """A port of the proxy, and the server behind it."""
+
+    port: int
+    server_port: int
+    listener: asyncio.Server | None = None
+    delay_sec: float = 0.0
+    cut: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    links: set[_Link] = field(default_factory=set)
 
 
 class FaultProxy:
-    """Passes bytes both ways between its own port and a server, but for the faults ordered.
+    """Passes bytes both ways between its doors and the servers behind them, but for the faults ordered.
+
+    A door is a port. Faults of requests and replies are ordered for all doors together, whichever
+    the next client takes; links are cut at one door, for all who come or for those of some source
+    addresses: on Linux each server may have its own within 127.0.0.0/8.
 
     Attributes:
-        url: where clients connect.
+        url: where clients connect, if it was made for one server.
     """
 
-    def __init__(self, server_url: str) -> None:
-        parts = urlsplit(server_url)
-        self._server = (parts.hostname, parts.port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+    def __init__(self, server_url: str | None = None) -> None:
         self._lock = threading.Lock()
-        self._replies_to_lose = 0
-        self._half_replies = False
-        self._requests_to_lose = 0
-        self._trigger = b""
-        self._open: set[socket.socket] = set()
-        self._closing = False
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._orders: dict[str, _Order] = {}
+        self._doors: dict[int, _Door] = {}
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.url = ""
+        if server_url is not None:
+            port = urlsplit(server_url).port
+            assert port is not None
+            self.url = f"redis://{_HOST}:{self.open(port)}"
 
-    def lose_replies(self, count: int, *, to: bytes, half: bool = False) -> None:
-        """Cut the connection in place of (or half-way through) the next replies.
+    # --- requests and replies
+
+    def lose_replies(
+        self, count: int, *, to: bytes, half: bool = False, silent: bool = False
+    ) -> None:
+        """Cut the connection in place of the next replies.
 
         Args:
             count: how many replies.
             to: bytes in the request whose reply is meant, such as ``b"EVALSHA"``.
-            half: whether the first byte of the reply still passes.
+            half: whether the first half of the reply still passes.
+            silent: whether the connection stays open instead, and nothing comes any more.
         """
+        how: How = "half" if half else "silent" if silent else "cut"
         with self._lock:
-            self._replies_to_lose, self._trigger, self._half_replies = count, to, half
+            self._orders["reply"] = _Order(count, to, how)
 
-    def lose_requests(self, count: int, *, to: bytes) -> None:
-        """Cut the connection in place of passing on the next requests that hold some bytes."""
+    def lose_requests(self, count: int, *, to: bytes, half: bool = False) -> None:
+        """Cut the connection in place of (or half-way through) the next requests with some bytes."""
         with self._lock:
-            self._requests_to_lose, self._trigger = count, to
+            self._orders["request"] = _Order(count, to, "half" if half else "cut")
 
-    def refuse_connections(self) -> None:
-        """Let no new connection be made; those that there are go on."""
-        self._closing = True
-        # Closing alone would leave the port listening while accept() waits on it.
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+    def lose_nothing(self) -> None:
+        """Forget what was ordered for requests and replies."""
+        with self._lock:
+            self._orders.clear()
+
+    # --- doors and links
+
+    def open(self, server_port: int) -> int:
+        """A new door before a server, which need not run yet; its port."""
+        return self._do(self._open(server_port))
+
+    def refuse_connections(self, port: int | None = None) -> None:
+        """Let no new connection be made, at one door or any; those that there are go on."""
+        for door in self._doors.values() if port is None else [self._doors[port]]:
+            self._do(self._refuse(door))
+
+    def accept_connections(self, port: int) -> None:
+        """Let connections be made again after they were refused."""
+        self._do(self._listen(self._doors[port]))
+
+    def cut(self, port: int, *sources: str) -> None:
+        """Cut all connections through a door, or those from some addresses, and each new one."""
+        self._do(self._cut(self._doors[port], sources or (EVERYBODY,)))
+
+    def hold(self, port: int, *sources: str) -> None:
+        """Hold back all bytes at a door, or those from and to some addresses, as a dead line does."""
+        self._do(self._hold(self._doors[port], sources or (EVERYBODY,)))
+
+    def delay(self, port: int, seconds: float) -> None:
+        """Have each reply come so much later."""
+        self._doors[port].delay_sec = seconds
+
+    def restore(self) -> None:
+        """Undo what was ordered, cut, held and delayed; what was held back passes now."""
+        self.lose_nothing()
+        self._do(self._restore())
 
     def close(self) -> None:
-        self.refuse_connections()
-        for one in list(self._open):
-            one.close()
+        if self._loop.is_closed():
+            return
+        self._do(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
-    def _accept(self) -> None:
-        while not self._closing:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+    # --- within the loop
 
-    def _serve(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError), socket.create_connection(self._server) as server, client:
-            self._open |= {client, server}
-            for one in (client, server):
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            lose_next = threading.Event()
-            replies = threading.Thread(
-                target=self._pass_replies, args=(server, client, lose_next), daemon=True
-            )
-            replies.start()
-            while request := client.recv(1 << 20):
-                if self._takes("_requests_to_lose", request):
-                    break
-                # Commands come one at a time on a connection: the next reply is this one's.
-                if self._takes("_replies_to_lose", request):
-                    lose_next.set()
-                server.sendall(request)
-            for one in (client, server):
-                with contextlib.suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
-            replies.join()
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
-    def _pass_replies(
-        self, server: socket.socket, client: socket.socket, lose_next: threading.Event
+    async def _open(self, server_port: int) -> int:
+        door = _Door(0, server_port)
+        await self._listen(door)
+        self._doors[door.port] = door
+        return door.port
+
+    async def _listen(self, door: _Door) -> None:
+        if door.listener is None:
+
+            def serve(
+                from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter
+            ) -> Coroutine[Any, Any, None]:
+                # Before its task begins, which may be never.
+                self._writers.add(to_client)
+                return self._serve(door, from_client, to_client)
+
+            door.listener = await asyncio.start_server(serve, _HOST, door.port)
+            door.port = door.listener.sockets[0].getsockname()[1]
+
+    async def _refuse(self, door: _Door) -> None:
+        if door.listener is not None:
+            door.listener.close()
+            door.listener = None
+
+    async def _cut(self, door: _Door, sources: tuple[str, ...]) -> None:
+        door.cut.update(sources)
+        for link in door.links:
+            if _meant(door.cut, link.source):
+                link.to_client.transport.abort()
+                link.to_server.transport.abort()
+
+    async def _hold(self, door: _Door, sources: tuple[str, ...]) -> None:
+        door.held.update(sources)
+
+    async def _restore(self) -> None:
+        for door in self._doors.values():
+            door.delay_sec = 0.0
+            door.cut.clear()
+            door.held.clear()
+            door.released.set()
+            door.released = asyncio.Event()
+
+    async def _close(self) -> None:
+        for door in self._doors.values():
+            await self._refuse(door)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(
+        self, door: _Door, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter
     ) -> None:
-        with contextlib.suppress(OSError):
-            while reply := server.recv(1 << 20):
-                if lose_next.is_set():
-                    if self._half_replies:
-                        client.sendall(reply[:1])
-                    break
-                client.sendall(reply)
-        with contextlib.suppress(OSError):
-            client.shutdown(socket.SHUT_RDWR)
+        source = (to_client.get_extra_info("peername") or [EVERYBODY])[0]
+        to_server: asyncio.StreamWriter | None = None
+        try:
+            if not _meant(door.cut, source):
+                from_server, to_server = await asyncio.open_connection(_HOST, door.server_port)
+                self._writers.add(to_server)
+                await self._pass(door, _Link(source, from_client, to_client, from_server, to_server))
+        except OSError:
+            pass
+        finally:
+            for writer in (to_client, to_server):
+                if writer is not None:
+                    self._writers.discard(writer)
+                    writer.close()
 
-    def _takes(self, counter: str, request: bytes) -> bool:
-        """Whether a fault is ordered for the request; counts it down."""
+    async def _pass(self, door: _Door, link: _Link) -> None:
+        door.links.add(link)
+        both = [
+            asyncio.create_task(self._pass_requests(door, link)),
+            asyncio.create_task(self._pass_replies(door, link)),
+        ]
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            door.links.discard(link)
+            for one in both:
+                one.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+
+    async def _pass_requests(self, door: _Door, link: _Link) -> None:
+        while request := await link.from_client.read(_CHUNK):
+            await self._until_released(door, link)
+            how = self._take("request", request)
+            if how == "half":
+                link.to_server.write(request[: len(request) // 2])
+                await link.to_server.drain()
+            if how is not None:
+                return
+            # Commands come one at a time on a connection: the next reply is this one's.
+            link.lost = link.lost or self._take("reply", request)
+            link.to_server.write(request)
+            await link.to_server.drain()
+
+    async def _pass_replies(self, door: _Door, link: _Link) -> None:
+        while reply := await link.from_server.read(_CHUNK):
+            if door.delay_sec:
+                await asyncio.sleep(door.delay_sec)
+            await self._until_released(door, link)
+            if link.lost == "silent":
+                continue
+            if link.lost == "half":
+                link.to_client.write(reply[: max(1, len(reply) // 2)])
+                await link.to_client.drain()
+            if link.lost is not None:
+                return
+            link.to_client.write(reply)
+            await link.to_client.drain()
+
+    @staticmethod
+    async def _until_released(door: _Door, link: _Link) -> None:
+        while _meant(door.held, link.source):
+            await door.released.wait()
+
+    def _take(self, kind: str, request: bytes) -> How | None:
+        """The fault that is ordered for a request or its reply, if any; counts it down."""
         with self._lock:
-            left = getattr(self, counter)
-            if not left or self._trigger not in request:
-                return False
-            setattr(self, counter, left - 1)
-            return True
+            order = self._orders.get(kind)
+            if order is None or not order.left or order.to not in request:
+                return None
+            order.left -= 1
+            return order.how
+
+
+def _meant(sources: set[str], source: str) -> bool:
+    return EVERYBODY in sources or source in sources
 
 
 @contextlib.contextmanager
