@@ -139,8 +139,7 @@ class RedisWalk:
     def _members(self, key: str, kind: str) -> Iterator[Finding]:
         """What is behind the members of an index."""
         family = self._of_members[kind]
-        found = self._new(type(family).__name__, scan_members(self._driver, key))
-        for page in pages(found, RECORDS_AT_ONCE):
+        for page in pages(scan_members(self._driver, key), RECORDS_AT_ONCE):
             here = []
             for member in page:
                 if not _is_text(member):
@@ -149,7 +148,7 @@ class RedisWalk:
                     yield Finding(key, "mismatch", f"{member!r} in it belongs to another partition")
                 else:
                     here.append(member)
-            yield from self._check(family, here)
+            yield from self._check(family, self._new(type(family).__name__, here))
 
     def _log(self, key: str, log: str) -> Iterator[Finding]:
         """The entries of a log, each of which has to be in its flow's list."""

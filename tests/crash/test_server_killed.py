@@ -1,0 +1,86 @@
+"""A server that is killed under load, restarted on its append-only file, again and again."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from dir_redis import open_storage, verify_store
+from dir_redis.embedded import ServerProcess, valkey_binary
+from tests.crash.client import CAPACITY
+from tests.crash.clients import Clients
+from tests.crash.judgement import read_journals, totals, violations
+from tests.servers import free_ports
+
+# All fifty take two minutes: DIR_REDIS_TEST_CRASHES=50.
+ROUNDS = int(os.environ.get("DIR_REDIS_TEST_CRASHES", "8"))
+CLIENTS = 4
+
+
+class DurableServer:
+    """A server whose every write is on the disk before it is answered, on one port and folder."""
+
+    def __init__(self, folder: Path, *directives: str, binary: Path | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (port,) = free_ports(1)
+        self.folder = folder
+        self.url = f"redis://127.0.0.1:{port}"
+        self._binary = binary or valkey_binary()
+        self._arguments = [
+            *("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)),
+            *("--appendonly", "yes", "--appendfsync", "always", *directives),
+        ]
+        self.process: ServerProcess | None = None
+
+    def start(self) -> None:
+        self.process = ServerProcess(
+            self._binary, self._arguments, url=self.url, folder=self.folder
+        )
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process = None
+
+
+@pytest.mark.timeout(60 + 15 * ROUNDS)
+def test_nothing_acknowledged_is_lost_and_nothing_is_half_there(
+    tmp_path: Path, namespace: str
+) -> None:
+    random = Random(7)
+    server = DurableServer(tmp_path / "server")
+    folder = tmp_path / "clients"
+    folder.mkdir()
+    clients = Clients(server.url, namespace, folder, seed=7)
+    try:
+        server.start()
+        with open_storage(server.url, namespace=namespace, audit_chain=True) as bundle:
+            bundle.resource_lock.set_capacity("capital", CAPACITY)
+            bundle.resource_lock.set_capacity("seats", CAPACITY)
+            clients.start(CLIENTS)
+            for _ in range(ROUNDS):
+                time.sleep(random.uniform(0.2, 0.8))
+                server.kill()
+                time.sleep(random.choice((0, 0.3)))  # at times longer than a call goes on trying
+                server.start()
+                clients.check()
+                assert verify_store(bundle).findings == ()
+            clients.finish()
+
+            journals = read_journals(folder)
+            assert list(violations(bundle, journals)) == []
+            assert verify_store(bundle).findings == ()
+    finally:
+        clients.close()
+        server.kill()
+    ended = totals(journals)
+    done = sum(journal.acked for journal in journals)
+    print(f"{ROUNDS} kills, {done} operations, {dict(ended)}")
+    assert done > 10 * ROUNDS
+    # Each unknown outcome was found out, and its operation applied once: the counts above say so.
+    assert ended["unknown"] == ended["resolved"] > 0
+    assert all(journal.acked == journal.begun[-1][0] for journal in journals)
