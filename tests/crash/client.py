@@ -189,8 +189,9 @@ class Client:
 
     def _acquire(self) -> None:
         locks, dfid = self.bundle.resource_lock, f"{self.name}-batch"
-        self.through(lambda: locks.acquire_batch(dfid, {"capital": 5}, 0))
-        self.through(lambda: locks.release(dfid))
+        with suppress(InsufficientCapacityError):
+            self.through(lambda: locks.acquire_batch(dfid, {"capital": 5}, 0))
+            self.through(lambda: locks.release(dfid))
 
     def _compensate(self) -> None:
         saga, dfid = self.bundle.saga, f"shared-{self.random.randrange(SHARED_FLOWS)}"
