@@ -214,7 +214,9 @@ class FaultProxy:
             if not _meant(door.cut, source):
                 from_server, to_server = await asyncio.open_connection(_HOST, door.server_port)
                 self._writers.add(to_server)
-                await self._pass(door, _Link(source, from_client, to_client, from_server, to_server))
+                await self._pass(
+                    door, _Link(source, from_client, to_client, from_server, to_server)
+                )
         except OSError:
             pass
         finally:

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -70,6 +70,10 @@ class Client:
             "close_flow": self._close_flow,
         }
 
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
+
     def turn(self) -> None:
         """Do one operation to its end, whatever happens meanwhile."""
         self._number += 1
@@ -114,9 +118,7 @@ class Client:
 
     def _record(self) -> None:
         details = {"n": self._number}
-        self.through(
-            lambda: self.bundle.decision_audit.record(self.name, "E", details=details)
-        )
+        self.through(lambda: self.bundle.decision_audit.record(self.name, "E", details=details))
 
     def _record_many(self) -> None:
         rows = [
@@ -159,9 +161,7 @@ class Client:
             evidence_hash="e",
             signature="",
         )
-        self.through(
-            lambda: self.bundle.decision_ledger.append(intent, agent_id=self.name)
-        )
+        self.through(lambda: self.bundle.decision_ledger.append(intent, agent_id=self.name))
 
     def _close_flow(self) -> None:
         dfid, lifecycle = f"{self.name}/{self._number}", self.bundle.lifecycle
@@ -248,11 +248,11 @@ def run_client(
                     raise
                 time.sleep(0.01)
         with bundle:
-            client = Client(bundle, name, folder / f"{name}.journal", Random(f"{seed} {name}"))
-            ends = time.monotonic() + seconds
-            stop = folder / "stop"
-            while time.monotonic() < ends and not stop.exists():
-                client.turn()
+            ends, stop = time.monotonic() + seconds, folder / "stop"
+            journal, random = folder / f"{name}.journal", Random(f"{seed} {name}")
+            with closing(Client(bundle, name, journal, random)) as client:
+                while time.monotonic() < ends and not stop.exists():
+                    client.turn()
     except BaseException:
         (folder / f"{name}.error").write_text(f"{name}: {traceback.format_exc()}")
         os._exit(1)

@@ -12,6 +12,7 @@ from tests.crash.client import PATIENCE_SEC, run_client
 
 # A process forked from a fresh one starts in milliseconds, and inherits no thread or connection.
 CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.crash.client"])
 
 
 class Clients:

@@ -16,11 +16,12 @@ COUNTED = ("record", "record_many", "increment", "merge", "transition", "complet
 
 
 class Journal(NamedTuple):
-    """What one client began, in order, and how many of that it was told to be done."""
+    """What one client began, in order, and what of that it was told to be done."""
 
     name: str
     begun: list[tuple[int, str]]
     acked: int
+    acknowledged: set[int]
     ended: dict[str, int]
 
 
@@ -28,7 +29,9 @@ def read_journals(folder: Path) -> list[Journal]:
     """The journals of all clients; a line that was cut off is none."""
     journals = []
     for path in sorted(folder.glob("*.journal")):
-        begun, acked, ended = [], 0, {}
+        begun: list[tuple[int, str]] = []
+        acknowledged: set[int] = set()
+        acked, ended = 0, {}
         for line in path.read_text().splitlines():
             try:
                 said = json.loads(line)
@@ -38,7 +41,8 @@ def read_journals(folder: Path) -> list[Journal]:
                 begun.append((said["number"], said["begun"]))
             else:
                 acked, ended = said["number"], said["ended"]
-        journals.append(Journal(path.stem, begun, acked, ended))
+                acknowledged.add(acked)
+        journals.append(Journal(path.stem, begun, acked, acknowledged, ended))
     return journals
 
 
@@ -51,7 +55,7 @@ def totals(journals: list[Journal]) -> Counter[str]:
 
 
 def violations(
-    bundle: StorageBundle, journals: list[Journal], *, torn: bool = False
+    bundle: StorageBundle, journals: list[Journal], *, torn: bool = False, failed: bool = False
 ) -> Iterator[str]:
     """What the store has otherwise than the journals say.
 
@@ -60,9 +64,13 @@ def violations(
         journals: those of all clients.
         torn: whether the end of the history may be gone; then what is there has to be all of it up to
             some operation.
+        failed: whether calls have failed, which then were applied or not; each by itself.
     """
     for journal in journals:
-        yield from _of_client(bundle, journal, torn)
+        if failed:
+            yield from _of_failing_client(bundle, journal)
+        else:
+            yield from _of_client(bundle, journal, torn)
     for resource_id, capacity in (("capital", CAPACITY), ("seats", CAPACITY)):
         held = sum(holder.amount for holder in bundle.resource_lock.holders(resource_id))
         if held > capacity:
@@ -88,6 +96,20 @@ def _of_client(bundle: StorageBundle, journal: Journal, torn: bool) -> Iterator[
             f"{journal.name}: what is there does not end with one operation: it has all up to "
             f"{first}, and not what came after {last}; {journal.acked} was acknowledged; {found}"
         )
+
+
+def _of_failing_client(bundle: StorageBundle, journal: Journal) -> Iterator[str]:
+    found = _found(bundle, journal)
+    for kind in COUNTED:
+        begun = [number for number, what in journal.begun if what == kind]
+        acked = [number for number in begun if number in journal.acknowledged]
+        there: Any = found[kind]
+        if isinstance(there, int):
+            fits = len(acked) <= there <= len(begun)
+        else:
+            fits = set(acked) <= set(there) <= set(begun) and there == sorted(set(there))
+        if not fits:
+            yield f"{journal.name}: {kind} {there} is there, {acked} was acknowledged of {begun}"
 
 
 def _found(bundle: StorageBundle, journal: Journal) -> dict[str, Any]:

@@ -10,41 +10,14 @@ from random import Random
 import pytest
 
 from dir_redis import open_storage, verify_store
-from dir_redis.embedded import ServerProcess, valkey_binary
 from tests.crash.client import CAPACITY
 from tests.crash.clients import Clients
+from tests.crash.durable_server import DurableServer
 from tests.crash.judgement import read_journals, totals, violations
-from tests.servers import free_ports
 
 # All fifty take two minutes: DIR_REDIS_TEST_CRASHES=50.
 ROUNDS = int(os.environ.get("DIR_REDIS_TEST_CRASHES", "8"))
 CLIENTS = 4
-
-
-class DurableServer:
-    """A server whose every write is on the disk before it is answered, on one port and folder."""
-
-    def __init__(self, folder: Path, *directives: str, binary: Path | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (port,) = free_ports(1)
-        self.folder = folder
-        self.url = f"redis://127.0.0.1:{port}"
-        self._binary = binary or valkey_binary()
-        self._arguments = [
-            *("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)),
-            *("--appendonly", "yes", "--appendfsync", "always", *directives),
-        ]
-        self.process: ServerProcess | None = None
-
-    def start(self) -> None:
-        self.process = ServerProcess(
-            self._binary, self._arguments, url=self.url, folder=self.folder
-        )
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process = None
 
 
 @pytest.mark.timeout(60 + 15 * ROUNDS)

@@ -144,9 +144,7 @@ class ClusterOfSix:
         for node in self.nodes[1:]:
             meet("CLUSTER", "MEET", "127.0.0.1", node.door, self._bus_door[node])
         wait_until(lambda: all(self._knows_all(node) for node in self.nodes), REPAIR_TIMEOUT_SEC)
-        for primary, replica in zip(
-            self.nodes[:_PRIMARIES], self.nodes[_PRIMARIES:], strict=True
-        ):
+        for primary, replica in zip(self.nodes[:_PRIMARIES], self.nodes[_PRIMARIES:], strict=True):
             primary_id = primary.admin.execute_command("CLUSTER", "MYID")
             replica.admin.execute_command("CLUSTER", "REPLICATE", primary_id)
         self.repair()
@@ -170,8 +168,7 @@ class ClusterOfSix:
         for node in self.nodes:
             info = node.info("replication")
             in_place = (
-                info["connected_slaves"] == 1
-                and info.get("slave0", {}).get("state") == "online"
+                info["connected_slaves"] == 1 and info.get("slave0", {}).get("state") == "online"
                 if info["role"] == "master"
                 else info["master_link_status"] == "up"
             )

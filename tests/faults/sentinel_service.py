@@ -145,7 +145,10 @@ class SentinelService:
             known = (state["num-slaves"], state["num-other-sentinels"])
             if known != (_SERVERS - 1, _SENTINELS - 1) or state["is_odown"] or state["is_sdown"]:
                 return False
-            if any(one["is_disconnected"] or one["is_sdown"] for one in sentinel.admin.sentinel_slaves(SERVICE)):
+            if any(
+                one["is_disconnected"] or one["is_sdown"]
+                for one in sentinel.admin.sentinel_slaves(SERVICE)
+            ):
                 return False
         info = self._at(doors.pop()).info("replication")
         online = [info.get(f"slave{n}", {}).get("state") for n in range(_SERVERS - 1)]

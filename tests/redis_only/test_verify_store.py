@@ -544,7 +544,9 @@ def test_each_key_of_another_type_is_named(restored: tuple[Client, str], kind: s
     tag = TAG % "verified"
     keys = Keys("verified", 1)
     (key, *_) = sorted(
-        key for key in keys_of(client, "verified") if keys.parts_of(key.decode())[1] == kind  # type: ignore[index]
+        key
+        for key in keys_of(client, "verified")
+        if keys.parts_of(key.decode())[1] == kind  # type: ignore[index]
     )
     with open_storage(url, namespace="verified") as bundle:
         client.delete(key)
@@ -556,7 +558,9 @@ def test_each_key_of_another_type_is_named(restored: tuple[Client, str], kind: s
         findings = verify_store(bundle).findings
 
     assert key.decode().startswith(tag)
-    assert any(f.key == key.decode() and f.kind == "mismatch" and "is a " in f.problem for f in findings)
+    assert any(
+        f.key == key.decode() and f.kind == "mismatch" and "is a " in f.problem for f in findings
+    )
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"lock_wake", "saga"}))
@@ -566,7 +570,9 @@ def test_each_time_to_live_that_should_not_be_is_named(
     client, url = restored
     keys = Keys("verified", 1)
     (key, *_) = sorted(
-        key for key in keys_of(client, "verified") if keys.parts_of(key.decode())[1] == kind  # type: ignore[index]
+        key
+        for key in keys_of(client, "verified")
+        if keys.parts_of(key.decode())[1] == kind  # type: ignore[index]
     )
     ends = KINDS[kind].ends
     if ends is None:

@@ -90,7 +90,8 @@ class RedisWalk:
             "lock_holders": HolderFamily(keys),
             "lock_queue": QueuedFamily(keys),
         }
-        self._rows = {log: RowFamily(keys, log) for log in LOGS}
+        self._rows = {log: RowFamily(keys, log, listed=False) for log in LOGS}
+        self._listed_rows = {log: RowFamily(keys, log, listed=True) for log in LOGS}
 
     def findings(self) -> Iterator[Finding]:
         """Walk through the whole namespace.
@@ -153,15 +154,21 @@ class RedisWalk:
     def _log(self, key: str, log: str) -> Iterator[Finding]:
         """The entries of a log, each of which has to be in its flow's list."""
         after = "-"
-        while entries := self._ask("XRANGE", key, after, "+", "COUNT", _ROWS_AT_ONCE):
+        # Not those that are appended from now on, or a walk beside writers would never end.
+        last = [as_text(entry) for entry, _ in self._ask("XREVRANGE", key, "+", "-", "COUNT", 1)]
+        while last and (
+            entries := self._ask("XRANGE", key, after, last[0], "COUNT", _ROWS_AT_ONCE)
+        ):
             rows = [row_id(key, dfid_in(fields), as_text(entry)) for entry, fields in entries]
             yield from self._check(self._rows[log], rows)
             after = f"({as_text(entries[-1][0])}"
 
     def _flow(self, key: str, log: str, dfid: str) -> Iterator[Finding]:
         """The ids in a flow's list, each of which has to have its entry."""
-        first, before = 0, ""
-        while ids := self._ask("LRANGE", key, first, first + _ROWS_AT_ONCE - 1):
+        first, before, length = 0, "", int(self._ask("LLEN", key))
+        while first < length and (
+            ids := self._ask("LRANGE", key, first, min(length, first + _ROWS_AT_ONCE) - 1)
+        ):
             # What is trimmed meanwhile makes the next page begin too late, but never out of order.
             yield from check_order(key, before, ids)
             rows = [
@@ -169,7 +176,7 @@ class RedisWalk:
                 for one in ids
                 if is_entry_id(one)
             ]
-            yield from self._check(self._rows[log], rows)
+            yield from self._check(self._listed_rows[log], rows)
             first, before = first + len(ids), as_text(ids[-1])
         if log == "ledger" and first > 1:
             yield Finding(key, "mismatch", f"has {first} entries, and a flow has one")
