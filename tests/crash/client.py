@@ -33,6 +33,8 @@ SHARED_FLOWS = 12
 # Longer than any fault lasts; a client that is not through by then has found a bug.
 PATIENCE_SEC = 60.0
 LEASE_SEC = 1.5
+# On average, so that whoever verifies the store meanwhile keeps up with some of them.
+PAUSE_SEC = 0.01
 STATUSES = ("ACTIVE", "VALIDATING")
 
 
@@ -253,6 +255,7 @@ def run_client(
             with closing(Client(bundle, name, journal, random)) as client:
                 while time.monotonic() < ends and not stop.exists():
                     client.turn()
+                    time.sleep(random.uniform(0, 2 * PAUSE_SEC))
     except BaseException:
         (folder / f"{name}.error").write_text(f"{name}: {traceback.format_exc()}")
         os._exit(1)

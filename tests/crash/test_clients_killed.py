@@ -35,7 +35,7 @@ def test_nothing_is_half_there_and_leases_run_out(
                 time.sleep(random.uniform(0, 0.25))
                 clients.kill(random.randrange(CLIENTS))
                 clients.start()
-                if killed % 5 == 4:  # beside the others that go on
+                if killed % 10 == 9:  # beside the others that go on
                     assert verify_store(bundle).findings == ()
             clients.finish()
         finally:
@@ -46,7 +46,7 @@ def test_nothing_is_half_there_and_leases_run_out(
         assert list(violations(bundle, journals)) == []
         assert sum(journal.acked for journal in journals) > KILLS
 
-        # What the dead held comes free: their orders by the end of the leases, and flows to compensate.
+        # What the dead held comes free by the end of their leases.
         def nothing_is_leased() -> bool:
             return not any(
                 holder.dfid.endswith("-order") for holder in bundle.resource_lock.holders("seats")
