@@ -1,4 +1,4 @@
-"""A client that writes all the time, keeps a journal of it, and goes on where an outcome is unknown."""
+"""A client that writes all the time, keeps a journal of it, and finds out unknown outcomes."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ def violations(
     Args:
         bundle: the store.
         journals: those of all clients.
-        torn: whether the end of the history may be gone; then what is there has to be all of it up to
-            some operation.
+        torn: whether the end of the history may be gone; then what is there has to be all of it
+            up to some operation.
         failed: whether calls have failed, which then were applied or not; each by itself.
     """
     for journal in journals:

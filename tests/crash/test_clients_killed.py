@@ -1,4 +1,4 @@
-"""Clients that are killed at any moment of any write leave nothing behind but what ends by itself."""
+"""Clients killed at any moment of any write leave nothing behind but what ends by itself."""
 
 from __future__ import annotations
 

@@ -52,7 +52,6 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_half_there(
         server.kill()
     ended = totals(journals)
     done = sum(journal.acked for journal in journals)
-    print(f"{ROUNDS} kills, {done} operations, {dict(ended)}")
     assert done > 10 * ROUNDS
     # Each unknown outcome was found out, and its operation applied once: the counts above say so.
     assert ended["unknown"] == ended["resolved"] > 0

@@ -20,7 +20,7 @@ from tests.servers import keys_of
 SINGLE_SERVERS = [name for name in SERVERS if name != "cluster"]
 TAG = "{%s:0}:"
 
-# A waiter, a wake-up and a dead flow's leftovers, which a full store does not have by itself.
+# Beyond every moment and every token.
 HUGE = 10**15
 
 
@@ -176,7 +176,7 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     ),
     "an audit row that is gone": (
         lambda r, t: r.xdel(f"{t}audit", r.lindex(f"{t}audit_flow:z", 0)),
-        *("audit_flow:z", "orphan", "of which audit has no entry"),
+        *("audit_flow:z", "orphan", "which is no entry of"),
     ),
     "a flow's list of audit rows is gone": (
         lambda r, t: r.delete(f"{t}audit_flow:z"),
@@ -212,7 +212,7 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     ),
     "the transitions are gone": (
         lambda r, t: r.delete(f"{t}transitions"),
-        *("transitions_flow:z", "orphan", "of which transitions has no entry"),
+        *("transitions_flow:z", "orphan", "which is no entry of"),
     ),
     "a ledger entry not in its flow's list": (
         lambda r, t: r.delete(f"{t}ledger_flow:z"),
@@ -220,7 +220,7 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     ),
     "a ledger entry is gone": (
         lambda r, t: r.xdel(f"{t}ledger", r.lindex(f"{t}ledger_flow:z", 0)),
-        *("ledger_flow:z", "orphan", "of which ledger has no entry"),
+        *("ledger_flow:z", "orphan", "which is no entry of"),
     ),
     "the ledger's end is another": (
         lambda r, t: r.hset(f"{t}ledger_end", "link", "0" * 64),
@@ -617,8 +617,28 @@ def test_a_store_is_named_by_its_url(server_url: str) -> None:
     assert report.where.endswith("(namespace 'dir')")
 
 
-@pytest.mark.parametrize("url", ["memory://", None])
-def test_a_bundle_of_several_stores_is_refused(url: str | None, store: StorageBundle) -> None:
+@pytest.mark.parametrize("damage", ["gone", "out of order", "of another flow"])
+def test_damage_to_a_long_list_is_named(
+    store: StorageBundle, raw: Client, namespace: str, damage: str
+) -> None:
+    store.decision_audit.record_many([{"dfid": "long", "event": "E"}] * 1200)
+    store.decision_audit.record("other", "E")
+    assert verify_store(store).findings == ()
+    tag, key = TAG % namespace, f"{TAG % namespace}audit_flow:long"
+    if damage == "gone":
+        raw.xdel(f"{tag}audit", raw.lindex(key, 1100))
+    elif damage == "out of order":
+        raw.lmove(key, key, "LEFT", "RIGHT")
+    else:
+        raw.rpush(key, raw.lindex(f"{tag}audit_flow:other", 0))
+
+    findings = verify_store(store).findings
+
+    assert {found.key for found in findings} == {key}
+    assert len(findings) == 1
+
+
+def test_a_bundle_of_several_stores_is_refused(store: StorageBundle) -> None:
     other = memory_storage()
     mixed = StorageBundle(
         **{

@@ -25,7 +25,15 @@ from dir_redis.verify.redis_reservations import (
     WaiterFamily,
     check_total,
 )
-from dir_redis.verify.redis_rows import LOGS, RowFamily, check_order, dfid_in, is_entry_id, row_id
+from dir_redis.verify.redis_rows import (
+    LOGS,
+    ListFamily,
+    RowFamily,
+    check_order,
+    dfid_in,
+    is_entry_id,
+    row_id,
+)
 from dir_redis.verify.report import Finding
 
 Counted = Callable[[int], None]
@@ -91,6 +99,7 @@ class RedisWalk:
             "lock_queue": QueuedFamily(keys),
         }
         self._rows = {log: RowFamily(keys, log, listed=False) for log in LOGS}
+        self._lists = ListFamily(keys)
         self._listed_rows = {log: RowFamily(keys, log, listed=True) for log in LOGS}
 
     def findings(self) -> Iterator[Finding]:
@@ -130,12 +139,14 @@ class RedisWalk:
             elif kind in self._rows:
                 yield from self._log(key, kind)
             elif kind.endswith("_flow"):
-                yield from self._flow(key, kind.removesuffix("_flow"), identifier or "")
+                ids.setdefault(self._lists, []).append(key)
             elif kind == "lock_totals":
                 for resource_id in filter(_is_text, scan_members(self._driver, key)):
                     self._reservations.unlisted.setdefault(resource_id, [])
         for family, some in ids.items():
             yield from self._check(family, self._new(type(family).__name__, some))
+        while self._lists.long:
+            yield from self._long_list(self._lists.long.pop())
 
     def _members(self, key: str, kind: str) -> Iterator[Finding]:
         """What is behind the members of an index."""
@@ -163,8 +174,11 @@ class RedisWalk:
             yield from self._check(self._rows[log], rows)
             after = f"({as_text(entries[-1][0])}"
 
-    def _flow(self, key: str, log: str, dfid: str) -> Iterator[Finding]:
-        """The ids in a flow's list, each of which has to have its entry."""
+    def _long_list(self, key: str) -> Iterator[Finding]:
+        """The ids in a flow's long list, each of which has to have its entry."""
+        parts = self._keys.parts_of(key)
+        assert parts is not None
+        log, dfid = parts[1].removesuffix("_flow"), parts[2] or ""
         first, before, length = 0, "", int(self._ask("LLEN", key))
         while first < length and (
             ids := self._ask("LRANGE", key, first, min(length, first + _ROWS_AT_ONCE) - 1)
@@ -178,8 +192,6 @@ class RedisWalk:
             ]
             yield from self._check(self._listed_rows[log], rows)
             first, before = first + len(ids), as_text(ids[-1])
-        if log == "ledger" and first > 1:
-            yield Finding(key, "mismatch", f"has {first} entries, and a flow has one")
 
     def _totals(self) -> Iterator[Finding]:
         """The totals, of which all resources are known by now."""

@@ -24,6 +24,8 @@ _FIELDS = {
 _JSON = {"audit": "details", "ledger": "intent_payload"}
 # An entry of no readable flow, and what has no id, stand for this.
 _NO_FLOW = ""
+# A list of so many ids is read as a whole.
+_SHORT = 100
 
 
 def row_id(log: str, dfid: str, entry: str) -> str:
@@ -45,8 +47,8 @@ class RowFamily(Family):
     Args:
         keys: the namespace's keys.
         log: ``"audit"``, ``"ledger"`` or ``"transitions"``.
-        listed: whether the rows come from the flows' lists, which are then searched only for what is
-            amiss: that takes longer the longer the list is.
+        listed: whether the rows come from the flows' lists, which are then searched only for what
+            is amiss: that takes longer the longer the list is.
     """
 
     def __init__(self, keys: Keys, log: str, *, listed: bool) -> None:
@@ -76,7 +78,7 @@ class RowFamily(Family):
         flow = self.keys.log_of_flow(self._log, dfid)
         if not entries:
             if places is not None:
-                problem = f"has {entry}, of which {self._log} has no entry"
+                problem = f"has {entry}, which is no entry of {log}"
                 yield Finding(flow, "orphan", problem)
             return
         fields = as_fields(entries[0][1])
@@ -93,6 +95,49 @@ class RowFamily(Family):
         elif self._log in _JSON:
             name = _JSON[self._log]
             check_json(log, f"the {name} of its entry {entry}", fields[name])
+
+
+class ListFamily(Family):
+    """The flows' lists that are short, each with all its entries; a record's id is the list's key.
+
+    Attributes:
+        long: the lists that were met and are too long for that.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        super().__init__(keys)
+        self.long: list[str] = []
+
+    def looks(self, record_id: str, found: list[Any] | None) -> list[Look]:
+        looks = [Look("LLEN", record_id), Look("LRANGE", record_id, (0, _SHORT - 1))]
+        if found is None or int(found[0]) > _SHORT:
+            return looks
+        log, _ = self._log_and_flow(record_id)
+        entries = (as_text(one) for one in found[1] if is_entry_id(one))
+        return looks + [Look("XRANGE", log, (entry, entry)) for entry in entries]
+
+    def check(self, record_id: str, found: list[Any], now_us: int) -> Iterator[Finding]:
+        if int(found[0]) > _SHORT:
+            self.long.append(record_id)
+            return
+        log, dfid = self._log_and_flow(record_id)
+        yield from check_order(record_id, "", found[1])
+        if log == self.keys.log("ledger", dfid) and len(found[1]) > 1:
+            problem = f"has {len(found[1])} entries, and a flow has one"
+            yield Finding(record_id, "mismatch", problem)
+        ids = [as_text(one) for one in found[1] if is_entry_id(one)]
+        for entry, entries in zip(ids, found[2:], strict=True):
+            owner = dfid_in(entries[0][1]) if entries else None
+            if owner is None:
+                yield Finding(record_id, "orphan", f"has {entry}, which is no entry of {log}")
+            elif owner != dfid:
+                yield Finding(record_id, "mismatch", f"has {entry}, which is of {owner!r}")
+
+    def _log_and_flow(self, key: str) -> tuple[str, str]:
+        parts = self.keys.parts_of(key)
+        assert parts is not None
+        dfid = parts[2] or _NO_FLOW
+        return self.keys.log(parts[1].removesuffix("_flow"), dfid), dfid
 
 
 def check_order(flow: str, before: str, ids: list[Any]) -> Iterator[Finding]:
