@@ -16,7 +16,7 @@ first-since = $(shell for python in $(CANDIDATES); do \
 	&& echo $$python && break; done)
 PYTHON ?= $(call first-since,11)
 
-.PHONY: help setup demo demo-kernel test test-acl test-kernels lint format bench clean
+.PHONY: help setup demo demo-kernel test test-acl test-kernels soak lint format bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -67,6 +67,9 @@ $(KERNELS)/%/.ready: pyproject.toml
 	@$(@D)/bin/python -m pip install --quiet --editable ".[embedded,hiredis]" "dir-core==$*" \
 		"pytest>=8.3" "pytest-timeout>=2.3" "pytest-xdist>=3.6"
 	@touch $@
+
+soak: $(READY) ## Run a fleet under random faults, then prove it sound; ARGS="--seconds 600 --seed 7".
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 lint: $(READY) ## Check style and types.
 	@$(BIN)/ruff check .

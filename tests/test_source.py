@@ -67,16 +67,21 @@ def test_only_one_file_builds_keys() -> None:
     assert offenders == ["keys.py"]
 
 
-def test_only_copying_looks_through_all_keys() -> None:
+def test_only_copying_and_verifying_look_through_all_keys() -> None:
     walks = re.compile(r"'(?:SCAN|KEYS|RANDOMKEY|FLUSHDB|FLUSHALL)'")
     scripts = [
         path.name for path in (ROOT / "lua").rglob("*.lua") if walks.search(path.read_text())
     ]
     callers = [path for path in SOURCES if "migrate_scan" in path.read_text()]
+    users = [path for path in SOURCES if "redis.scanning import" in path.read_text()]
 
     assert scripts == ["migrate_scan.lua"]
     assert [path.relative_to(ROOT / "src/dir_redis").as_posix() for path in callers] == [
-        "migrate/redis_ids.py"
+        "redis/scanning.py"
+    ]
+    assert [path.relative_to(ROOT / "src/dir_redis").as_posix() for path in users] == [
+        "migrate/redis_ids.py",
+        "verify/redis.py",
     ]
 
 

@@ -116,6 +116,7 @@ from dir_redis.sqlite import (
     ensure_db,
 )
 from dir_redis.transitions import DEFAULT_TRANSITIONS
+from dir_redis.verify import Finding, StoreReport, verify_store
 
 __version__ = "0.1.0"
 
@@ -145,6 +146,7 @@ __all__ = [
     "EscalationQueueStorage",
     "EscalationStorage",
     "EventIterator",
+    "Finding",
     "FingerprintMismatchError",
     "FlowStatusStorage",
     "Holder",
@@ -205,6 +207,7 @@ __all__ = [
     "StorageError",
     "StorageRefusedError",
     "StorageUnavailableError",
+    "StoreReport",
     "TransitionConflictError",
     "UnconfirmedWriteError",
     "VersionConflictError",
@@ -217,4 +220,5 @@ __all__ = [
     "open_storage",
     "redis_storage",
     "sqlite_storage",
+    "verify_store",
 ]

@@ -359,6 +359,50 @@ def test_a_repeated_operation_returns_what_it_would_have(proxy: FaultProxy, name
         assert bundle.intent_retry.increment("f", 2) == (3, True)
 
 
+def test_a_repeat_that_reaches_nobody_leaves_the_outcome_unknown(
+    proxy: FaultProxy, namespace: str
+) -> None:
+    with open_storage(proxy.url, namespace=namespace, timeout_sec=0.1) as bundle:
+        proxy.lose_replies(10_000, to=b"EVAL")
+        with pytest.raises(StorageUnavailableError) as caught:
+            bundle.intent_retry.increment("f")
+        proxy.lose_nothing()
+        door = int(proxy.url.rpartition(":")[2])
+        proxy.refuse_connections(door)
+        proxy.cut(door)
+
+        with pytest.raises(StorageUnavailableError, match="may or may not") as again:
+            caught.value.repeat()
+        proxy.restore()
+        proxy.accept_connections(door)
+
+        assert again.value.outcome_unknown
+        assert again.value.repeat() == (1, False)
+
+
+def test_a_repeat_that_is_refused_leaves_the_outcome_unknown(
+    proxy: FaultProxy, namespace: str
+) -> None:
+    with (
+        open_storage(proxy.url, namespace=namespace, timeout_sec=0.1) as bundle,
+        connect(proxy.url, attempt_timeout_sec=2).client as admin,
+    ):
+        bundle.intent_retry.increment("f")
+        proxy.lose_requests(10_000, to=b"EVAL")
+        with pytest.raises(StorageUnavailableError) as caught:
+            bundle.intent_retry.increment("f")
+        proxy.lose_nothing()
+        admin.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(StorageUnavailableError, match="out of memory") as again:
+                caught.value.repeat()
+        finally:
+            admin.config_set("maxmemory", 0)
+
+        assert again.value.outcome_unknown
+        assert again.value.repeat() == (2, False)
+
+
 def test_an_operation_of_several_steps_goes_on_where_it_was_cut_off(
     proxy: FaultProxy, namespace: str
 ) -> None:

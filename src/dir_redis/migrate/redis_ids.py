@@ -14,11 +14,9 @@ from dir_redis.migrate.paging import PAGE
 from dir_redis.migrate.redis_form import Form
 from dir_redis.redis.driver import RedisDriver
 from dir_redis.redis.keys import Keys
-from dir_redis.redis.replies import as_text, scored_pairs
-from dir_redis.redis.steps import Call, Command, Request, Steps
-
-# About so many keys are looked at by one call of a scan.
-KEYS_AT_ONCE = 1000
+from dir_redis.redis.replies import scored_pairs
+from dir_redis.redis.scanning import scan_keys, scan_members
+from dir_redis.redis.steps import Command, Request, Steps
 
 
 class StoredIds:
@@ -47,14 +45,13 @@ class StoredIds:
             merged = heapq.merge(*(self._scored(index, page) for index in indices))
             yield from (member for _, member in merged)
         if form.hashed:
-            yield from self._scan(self._keys.in_each_partition(form.hashed)[0], "", set())
+            yield from scan_members(self._driver, self._keys.in_each_partition(form.hashed)[0])
         for kind in form.scanned:
-            scanned: set[str] = set()
-            for route in self._keys.in_each_partition(kind):
-                for key in self._scan(route, self._keys.pattern(kind), scanned):
-                    # Another key that looks alike leads to nothing, or to a record found anyway.
-                    if found := self._keys.identifier_in(key, kind):
-                        yield found
+            routes = self._keys.in_each_partition(kind)
+            for key in scan_keys(self._driver, routes, self._keys.pattern(kind)):
+                # Another key that looks alike leads to nothing, or to a record found anyway.
+                if found := self._keys.identifier_in(key, kind):
+                    yield found
 
     def _scored(self, index: str, page: int) -> Iterator[tuple[float, str]]:
         """Scores and members of a sorted set, in pages, also while the first of them leave it."""
@@ -69,32 +66,6 @@ class StoredIds:
             alike = sum(one == last for one, _ in pairs)
             seen = alike + (seen if alike == len(pairs) else 0)
             score = repr(last)
-
-    def _scan(self, route: str, pattern: str, scanned: set[str]) -> Iterator[str]:
-        """The keys of a pattern on the server that has a key; or the fields of a hash.
-
-        Args:
-            route: the key.
-            pattern: the pattern; empty for the fields of the hash at the key.
-            scanned: the servers that are done, to which this one is added.
-        """
-        server, place = "", "0"
-        while True:
-            call = Call("migrate_scan", (route,), (place, pattern, KEYS_AT_ONCE))
-            process, place, *names = map(as_text, self._driver.run(_ask(call)))
-            # Where it does not say, each partition is looked for by itself.
-            process = process or route
-            if process in scanned:
-                return
-            if server not in ("", process):
-                # Another server has taken over: the place meant nothing to it.
-                server, place = process, "0"
-                continue
-            server = process
-            yield from names
-            if place == "0":
-                scanned.add(server)
-                return
 
 
 def _ask(request: Request) -> Steps[Any]:

@@ -245,6 +245,7 @@ class RedisDriver:
                 called.name,
                 request.keys,
             )
+        is_repeat = sent is not None
         if sent is None:
             session = self._sessions.borrow()
             sent = _Sent(session, next(session.numbers), time.monotonic())
@@ -256,6 +257,8 @@ class RedisDriver:
                 called.name,
                 keys,
                 write=True,
+                # Whatever becomes of a repeat says nothing about the attempts before it.
+                maybe_applied=is_repeat,
             )
         except StorageUnavailableError as error:
             if error.outcome_unknown:
@@ -306,6 +309,7 @@ class RedisDriver:
         keys: tuple[str, ...],
         *,
         write: bool = False,
+        maybe_applied: bool = False,
     ) -> Any:
         if self._closed.is_set():
             raise StorageError(f"the store at {self._connection.where} was closed")
@@ -329,6 +333,7 @@ class RedisDriver:
             fails_over=self._connection.fails_over,
             single_attempt=self._connection.single_attempt,
             write=write,
+            maybe_applied=maybe_applied,
             failed=failed,
             ask_anew=self._connection.ask_anew,
         )

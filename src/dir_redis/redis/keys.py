@@ -12,6 +12,8 @@ import zlib
 
 MAX_PARTITIONS = 1024
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+# Behind the namespace.
+_KEY = re.compile(r"(0|[1-9][0-9]{0,3})\}:([a-z_]+)(?::(.*))?", re.DOTALL)
 
 
 class Keys:
@@ -45,6 +47,15 @@ class Keys:
         """What the keys of one kind look like to SCAN; others may look like them too."""
         # None of what a namespace may hold is special to it, and neither is a brace.
         return f"{{{self.namespace}:*}}:{kind}:*"
+
+    def pattern_of_all(self) -> str:
+        """What all keys of the namespace look like to SCAN, and no others."""
+        return f"{{{self.namespace}:*"
+
+    def parts_of(self, key: str) -> tuple[int, str, str | None] | None:
+        """The partition, the kind and the id (None without one) in a key; None of a foreign one."""
+        found = _KEY.fullmatch(key.removeprefix(f"{{{self.namespace}:"))
+        return None if found is None else (int(found[1]), found[2], found[3])
 
     @staticmethod
     def identifier_in(key: str, kind: str) -> str:

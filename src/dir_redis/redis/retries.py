@@ -29,6 +29,7 @@ def until_answered(
     fails_over: bool,
     single_attempt: bool,
     write: bool,
+    maybe_applied: bool = False,
     failed: Exception | None = None,
     ask_anew: Callable[[], None] | None = None,
 ) -> T:
@@ -44,6 +45,7 @@ def until_answered(
         fails_over: whether another server can take over.
         single_attempt: whether send sends a command at most once.
         write: whether it changes anything.
+        maybe_applied: whether it is a repeat of a write that may have been applied before.
         failed: what the first attempt raised, if that was made already.
         ask_anew: has the next attempt ask who the primary is.
 
@@ -52,7 +54,6 @@ def until_answered(
         StorageRefusedError: the server refused it.
         CorruptRecordError: a key holds what does not belong there.
     """
-    maybe_applied = False
     for attempt in itertools.count():
         if failed is None:
             try:
