@@ -46,7 +46,8 @@ def test_only_the_driver_and_its_connection_send_what_waits_for_confirmation() -
     senders = [
         path.name
         for path in SOURCES
-        if words.search(path.read_text()) or "waitaof" in calls_in(path)
+        if path.name != "acl.py"  # which lists what a user may send, and sends nothing
+        and (words.search(path.read_text()) or "waitaof" in calls_in(path))
     ]
     # A client's wait() looks like that of an event, but nothing there waits for one.
     waits = {
