@@ -7,6 +7,7 @@
 -- Reply: {server's time in microseconds, per look {what it found} or {"", why it cannot be read}, ...},
 -- of the first records, at least one
 local most = tonumber(ARGV[1])
+local position = 2
 
 local function size_of(found)
   if type(found) ~= 'table' then
@@ -20,7 +21,7 @@ local function size_of(found)
 end
 
 local time = redis.call('TIME')
-local reply, bytes, position = { string.format('%s%06d', time[1], tonumber(time[2])) }, 0, 2
+local reply, bytes = { string.format('%s%06d', time[1], tonumber(time[2])) }, 0
 while position <= #ARGV and (bytes <= most or #reply == 1) do
   local looks = tonumber(ARGV[position])
   position = position + 1

@@ -79,6 +79,7 @@ def violations(
 
 def _of_client(bundle: StorageBundle, journal: Journal, torn: bool) -> Iterator[str]:
     found = _found(bundle, journal)
+    yield from _halves(found)
     # Between these two operations the history must end, by what each kind has left.
     first, last = (0 if torn else journal.acked), journal.begun[-1][0] if journal.begun else 0
     for kind in COUNTED:
@@ -100,6 +101,7 @@ def _of_client(bundle: StorageBundle, journal: Journal, torn: bool) -> Iterator[
 
 def _of_failing_client(bundle: StorageBundle, journal: Journal) -> Iterator[str]:
     found = _found(bundle, journal)
+    yield from _halves(found)
     for kind in COUNTED:
         begun = [number for number, what in journal.begun if what == kind]
         acked = [number for number in begun if number in journal.acknowledged]
@@ -112,16 +114,22 @@ def _of_failing_client(bundle: StorageBundle, journal: Journal) -> Iterator[str]
             yield f"{journal.name}: {kind} {there} is there, {acked} was acknowledged of {begun}"
 
 
+def _halves(found: dict[str, Any]) -> Iterator[str]:
+    rows = found["rows of record_many"]
+    if rows != [number for number in found["record_many"] for _ in range(3)]:
+        yield f"of three rows written at once not each is there once: {rows}"
+
+
 def _found(bundle: StorageBundle, journal: Journal) -> dict[str, Any]:
     """What each kind of operation has left: the numbers of the operations, or how many."""
     name = journal.name
     rows = [row["details"] for row in bundle.decision_audit.events_for_dfid(name)]
     singles = [row["n"] for row in rows if "i" not in row]
     triples = [row["n"] for row in rows if "i" in row]
-    assert triples == [n for n in dict.fromkeys(triples) for _ in range(3)], "half a record_many"
     return {
         "record": singles,
         "record_many": list(dict.fromkeys(triples)),
+        "rows of record_many": triples,
         "increment": bundle.intent_retry.get_count(name),
         "merge": bundle.context.get_session_versioned(name).version,
         "transition": len(bundle.lifecycle.get_transitions(name)),

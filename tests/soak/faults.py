@@ -10,6 +10,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from redis.exceptions import BusyLoadingError
+
 from dir_redis.redis.connection import connect
 from tests.crash.client import LEASE_SEC
 from tests.crash.clients import Clients
@@ -108,9 +110,17 @@ class Faults:
         self._clients.signal(place, signal.SIGCONT)
 
     def _tell(self, *command: Any) -> None:
-        """Tell the server something past the proxy."""
+        """Tell the server something past the proxy, once it has loaded what it had."""
         admin = connect(self._server.url, attempt_timeout_sec=10).client
+        deadline = time.monotonic() + 30
         try:
-            admin.execute_command(*command)
+            while True:
+                try:
+                    admin.execute_command(*command)
+                    return
+                except BusyLoadingError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
         finally:
             admin.close()
