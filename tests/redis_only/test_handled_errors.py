@@ -53,8 +53,10 @@ def test_a_wait_that_is_cut_goes_on_though_another_servers_certificate_was_wrong
     with open_storage(proxy.url, namespace=namespace) as bundle:
         claim = bundle.idempotency.claim("k", lease_sec=60, owner="me")
         proxy.lose_requests(1, to=b"XREAD")
-        threading.Timer(0.2, bundle.idempotency.complete, (claim, 7)).start()
+        completing = threading.Timer(0.2, bundle.idempotency.complete, (claim, 7))
+        completing.start()
         try:
             raise ssl.SSLCertVerificationError("the broker's")
         except ssl.SSLCertVerificationError:
             assert bundle.idempotency.wait("k", 30).result == 7
+        completing.join(30)

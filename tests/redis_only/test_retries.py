@@ -20,6 +20,7 @@ from dir_redis import (
     redis_storage,
 )
 from dir_redis.redis.connection import connect
+from dir_redis.redis.faults import diagnose
 from dir_redis.redis.retries import until_answered
 from tests.fault_proxy import FaultProxy, fault_proxy
 
@@ -213,3 +214,13 @@ def test_a_demoted_server_is_left_once_its_address_leads_to_another(
             bundle.decision_audit.record("f", "E")
 
             assert {one["id"] for one in admin.client_list()} != connections
+
+
+def test_a_client_that_retries_by_itself_and_then_may_not_log_in_leaves_the_outcome_unknown() -> (
+    None
+):
+    """Its first try may have been applied before the password was changed."""
+    error = driver.AuthenticationError("invalid username-password pair")
+
+    assert diagnose(error, fails_over=False, single_attempt=False).applied
+    assert not diagnose(error, fails_over=False, single_attempt=True).applied

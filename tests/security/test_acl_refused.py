@@ -268,3 +268,15 @@ def test_the_line_is_one_of_an_aclfile(binary: str, tmp_path: Path) -> None:
             assert works(bundle)
         with pytest.raises(StorageRefusedError):
             open_storage(url_of(running.url), namespace="dir2")
+
+
+def test_a_clusters_client_that_may_not_ask_for_its_nodes_is_refused_at_once(
+    servers: Any, namespace: str
+) -> None:
+    url = servers.url("cluster")
+    with connect(url, attempt_timeout_sec=5).client as admin:
+        allow(admin, namespace, "-cluster|slots", user=namespace)
+
+    with pytest.raises(StorageRefusedError, match="lacks a permission") as caught:
+        open_storage(url_of(url, namespace), namespace=namespace)
+    assert caught.value.code == "NOPERM"

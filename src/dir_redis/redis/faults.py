@@ -110,7 +110,8 @@ def diagnose(error: Exception, *, fails_over: bool, single_attempt: bool) -> Fau
     """
     _forget_arguments(error)
     fault = _diagnose(error, fails_over)
-    if fault.passing and not single_attempt:
+    no_answer = isinstance(error, driver.ConnectionError | driver.RedisClusterException)
+    if (fault.passing or no_answer) and not single_attempt:
         return replace(fault, applied=True)
     return fault
 
@@ -126,12 +127,12 @@ def _forget_arguments(error: BaseException) -> None:
 def _diagnose(error: Exception, fails_over: bool) -> Fault:
     if not isinstance(error, driver.ResponseError) and tls_refusal(error):
         return Fault(error, _TLS, passing=False, applied=False)
-    # What is found through others fails by the error of the last of them.
-    of_many = isinstance(error, MasterNotFoundError | driver.RedisClusterException)
-    reason = error.__cause__ if of_many else error
+    reason = _reason_of(error)
     if isinstance(reason, driver.AuthenticationError | driver.AuthorizationError):
         code = "NOAUTH" if "required" in str(reason) else "WRONGPASS"
-        return Fault(error, code, passing=False, applied=False)
+        return Fault(reason, code, passing=False, applied=False)
+    if reason is not error:
+        return Fault(reason, "NOPERM", passing=False, applied=False)
     if isinstance(error, driver.BusyLoadingError):
         return Fault(error, "LOADING", passing=True, applied=False)
     if isinstance(error, driver.ResponseError):
@@ -146,6 +147,18 @@ def _diagnose(error: Exception, fails_over: bool) -> Fault:
     if isinstance(error, driver.InvalidResponse):
         return Fault(error, "PROTOCOL", passing=False, applied=True)
     return Fault(error, "", passing=True, applied=not _never_sent(error))
+
+
+def _reason_of(error: Exception) -> Exception:
+    """Why those through whom a server is found refused to tell, which their clients wrap up."""
+    if isinstance(error, MasterNotFoundError | driver.RedisClusterException):
+        for cause in causes(error):
+            if isinstance(
+                cause,
+                driver.AuthenticationError | driver.AuthorizationError | driver.NoPermissionError,
+            ):
+                return cause
+    return error
 
 
 def explain(
