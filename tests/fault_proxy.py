@@ -115,9 +115,9 @@ class FaultProxy:
 
     # --- doors and links
 
-    def open(self, server_port: int) -> int:
-        """A new door before a server, which need not run yet; its port."""
-        return self._do(self._open(server_port))
+    def open(self, server_port: int, port: int = 0) -> int:
+        """A new door before a server, which need not run yet; its port, any if 0 is asked for."""
+        return self._do(self._open(server_port, port))
 
     def refuse_connections(self, port: int | None = None) -> None:
         """Let no new connection be made, at one door or any; those that there are go on."""
@@ -162,8 +162,8 @@ class FaultProxy:
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
-    async def _open(self, server_port: int) -> int:
-        door = _Door(0, server_port)
+    async def _open(self, server_port: int, port: int) -> int:
+        door = _Door(port, server_port)
         await self._listen(door)
         self._doors[door.port] = door
         return door.port

@@ -11,8 +11,8 @@ from redis.crc import key_slot
 
 from dir_redis.embedded import valkey_binary
 from tests.fault_proxy import FaultProxy
-from tests.faults.node import REPAIR_TIMEOUT_SEC, Node
-from tests.servers import CLUSTER_SLOTS, free_ports, wait_until
+from tests.faults.node import REPAIR_TIMEOUT_SEC, Node, lasting_ports
+from tests.servers import CLUSTER_SLOTS, wait_until
 
 # A node that does not answer for so long is failing; long where no failover is wanted.
 QUICK_MS = 500
@@ -33,14 +33,16 @@ class ClusterOfSix:
     def __init__(self, folder: Path) -> None:
         self.proxy = FaultProxy()
         count = 2 * _PRIMARIES
-        ports = free_ports(2 * count)
+        ports = lasting_ports(2 * count)
         self.nodes = [
             Node(valkey_binary(), folder / f"node-{n}", self.proxy, port, f"127.0.3.{n + 1}")
             for n, port in enumerate(ports[:count])
         ]
         self._folder = folder
         self._bus = dict(zip(self.nodes, ports[count:], strict=True))
-        self._bus_door = {node: self.proxy.open(port) for node, port in self._bus.items()}
+        self._bus_door = {
+            node: self.proxy.open(port, lasting_ports(1)[0]) for node, port in self._bus.items()
+        }
         for node in self.nodes:
             self._start(node)
         self._join()

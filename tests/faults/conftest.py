@@ -11,9 +11,8 @@ import pytest
 from dir_redis.embedded import valkey_binary
 from tests.fault_proxy import FaultProxy
 from tests.faults.cluster_of_six import ClusterOfSix, cluster_of_six
-from tests.faults.node import Node
+from tests.faults.node import Node, lasting_ports
 from tests.faults.sentinel_service import SentinelService, sentinel_service
-from tests.servers import free_ports
 
 Setup = Any  # a SingleServer, SentinelService or ClusterOfSix
 
@@ -23,7 +22,7 @@ class SingleServer:
 
     def __init__(self, folder: Path) -> None:
         self.proxy = FaultProxy()
-        (port,) = free_ports(1)
+        (port,) = lasting_ports(1)
         self.node = Node(valkey_binary(), folder / "server", self.proxy, port, "127.0.4.1")
         self.nodes = [self.node]
         self._start()

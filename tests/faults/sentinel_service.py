@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dir_redis.embedded import valkey_binary
 from tests.fault_proxy import FaultProxy
-from tests.faults.node import REPAIR_TIMEOUT_SEC, Node
-from tests.servers import free_ports, wait_until
+from tests.faults.node import REPAIR_TIMEOUT_SEC, Node, lasting_ports
+from tests.servers import wait_until
 
 SERVICE = "dir"
 # A primary that does not answer for so long is down; long where no failover is wanted.
@@ -36,7 +36,7 @@ class SentinelService:
 
     def __init__(self, folder: Path) -> None:
         self.proxy = FaultProxy()
-        ports = free_ports(_SERVERS + _SENTINELS)
+        ports = lasting_ports(_SERVERS + _SENTINELS)
         binary = valkey_binary()
         self.nodes = [
             Node(binary, folder / f"server-{n}", self.proxy, ports[n], f"127.0.1.{n + 1}")

@@ -22,7 +22,7 @@ from tests.redis_only.test_once import WRITES
 # What a write may answer after another one has had its way.
 ANSWERS = (LeaseLostError, SessionSupersededError, VersionConflictError)
 ATTEMPT_SEC = 0.05
-PATIENCE_SEC = 0.4
+PATIENCE_SEC = 0.6
 
 LOSSES = {
     "reply cut": lambda proxy, count, to: proxy.lose_replies(count, to=to),
