@@ -1,4 +1,4 @@
-"""A TCP proxy before servers that loses requests and replies, and cuts links, when a test says so."""
+"""A TCP proxy before servers that loses requests and replies and cuts links when told to."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _Door:
 
 
 class FaultProxy:
-    """Passes bytes both ways between its doors and the servers behind them, but for the faults ordered.
+    """Passes bytes between its doors and the servers behind them, but for the faults ordered.
 
     A door is a port. Faults of requests and replies are ordered for all doors together, whichever
     the next client takes; links are cut at one door, for all who come or for those of some source
@@ -99,9 +99,14 @@ class FaultProxy:
             self._orders["reply"] = _Order(count, to, how)
 
     def lose_requests(self, count: int, *, to: bytes, half: bool = False) -> None:
-        """Cut the connection in place of (or half-way through) the next requests with some bytes."""
+        """Cut the connection in place of the next requests that hold some bytes, or half-way."""
         with self._lock:
             self._orders["request"] = _Order(count, to, "half" if half else "cut")
+
+    def lost(self) -> bool:
+        """Whether all that was ordered to be lost has been."""
+        with self._lock:
+            return not any(order.left for order in self._orders.values())
 
     def lose_nothing(self) -> None:
         """Forget what was ordered for requests and replies."""
@@ -110,9 +115,9 @@ class FaultProxy:
 
     # --- doors and links
 
-    def open(self, server_port: int) -> int:
-        """A new door before a server, which need not run yet; its port."""
-        return self._do(self._open(server_port))
+    def open(self, server_port: int, port: int = 0) -> int:
+        """A new door before a server, which need not run yet; its port, any if 0 is asked for."""
+        return self._do(self._open(server_port, port))
 
     def refuse_connections(self, port: int | None = None) -> None:
         """Let no new connection be made, at one door or any; those that there are go on."""
@@ -128,15 +133,19 @@ class FaultProxy:
         self._do(self._cut(self._doors[port], sources or (EVERYBODY,)))
 
     def hold(self, port: int, *sources: str) -> None:
-        """Hold back all bytes at a door, or those from and to some addresses, as a dead line does."""
+        """Hold back all bytes at a door, or those of some addresses, as a dead line does."""
         self._do(self._hold(self._doors[port], sources or (EVERYBODY,)))
 
     def delay(self, port: int, seconds: float) -> None:
         """Have each reply come so much later."""
         self._doors[port].delay_sec = seconds
 
+    def connections(self, port: int, source: str) -> int:
+        """How many connections from an address go through a door."""
+        return sum(link.source == source for link in list(self._doors[port].links))
+
     def restore(self) -> None:
-        """Undo what was ordered, cut, held and delayed; what was held back passes now."""
+        """Undo every fault: connections are made again, and what was held back passes."""
         self.lose_nothing()
         self._do(self._restore())
 
@@ -153,8 +162,8 @@ class FaultProxy:
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
-    async def _open(self, server_port: int) -> int:
-        door = _Door(0, server_port)
+    async def _open(self, server_port: int, port: int) -> int:
+        door = _Door(port, server_port)
         await self._listen(door)
         self._doors[door.port] = door
         return door.port
@@ -194,16 +203,18 @@ class FaultProxy:
             door.held.clear()
             door.released.set()
             door.released = asyncio.Event()
+            await self._listen(door)
 
     async def _close(self) -> None:
         for door in self._doors.values():
             await self._refuse(door)
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(5):  # those that were just accepted come to be served
+            await asyncio.sleep(0)
         for writer in self._writers:
             writer.transport.abort()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)
 
     async def _serve(
         self, door: _Door, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter
@@ -214,9 +225,8 @@ class FaultProxy:
             if not _meant(door.cut, source):
                 from_server, to_server = await asyncio.open_connection(_HOST, door.server_port)
                 self._writers.add(to_server)
-                await self._pass(
-                    door, _Link(source, from_client, to_client, from_server, to_server)
-                )
+                link = _Link(source, from_client, to_client, from_server, to_server)
+                await self._pass(door, link)
         except OSError:
             pass
         finally:
@@ -232,7 +242,9 @@ class FaultProxy:
             asyncio.create_task(self._pass_replies(door, link)),
         ]
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if any(one.exception() for one in done):  # the server is gone; what it sent is not
+                await asyncio.wait(both, timeout=1)
         finally:
             door.links.discard(link)
             for one in both:

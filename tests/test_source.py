@@ -40,6 +40,26 @@ def test_only_one_file_makes_clients() -> None:
     assert [path.name for path in SOURCES if calls_in(path) & makers] == ["connection.py"]
 
 
+def test_only_the_driver_and_its_connection_send_what_waits_for_confirmation() -> None:
+    # On another connection than the write's, WAIT speaks of other writes.
+    words = re.compile(r"""["'](WAIT|WAITAOF)["']""")
+    senders = [
+        path.name
+        for path in SOURCES
+        if words.search(path.read_text()) or "waitaof" in calls_in(path)
+    ]
+    # A client's wait() looks like that of an event, but nothing there waits for one.
+    waits = {
+        ast.unparse(call.func)
+        for path in (ROOT / "src/dir_redis/redis").glob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(".wait")
+    }
+
+    assert senders == ["driver.py"]
+    assert waits == set()
+
+
 def test_only_one_file_builds_keys() -> None:
     tag = re.compile(r"""f["'][^"']*\{\{""")
 

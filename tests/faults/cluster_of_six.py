@@ -11,8 +11,8 @@ from redis.crc import key_slot
 
 from dir_redis.embedded import valkey_binary
 from tests.fault_proxy import FaultProxy
-from tests.faults.node import REPAIR_TIMEOUT_SEC, Node
-from tests.servers import CLUSTER_SLOTS, free_ports, wait_until
+from tests.faults.node import REPAIR_TIMEOUT_SEC, Node, lasting_ports
+from tests.servers import CLUSTER_SLOTS, wait_until
 
 # A node that does not answer for so long is failing; long where no failover is wanted.
 QUICK_MS = 500
@@ -33,14 +33,16 @@ class ClusterOfSix:
     def __init__(self, folder: Path) -> None:
         self.proxy = FaultProxy()
         count = 2 * _PRIMARIES
-        ports = free_ports(2 * count)
+        ports = lasting_ports(2 * count)
         self.nodes = [
             Node(valkey_binary(), folder / f"node-{n}", self.proxy, port, f"127.0.3.{n + 1}")
             for n, port in enumerate(ports[:count])
         ]
         self._folder = folder
         self._bus = dict(zip(self.nodes, ports[count:], strict=True))
-        self._bus_door = {node: self.proxy.open(port) for node, port in self._bus.items()}
+        self._bus_door = {
+            node: self.proxy.open(port, lasting_ports(1)[0]) for node, port in self._bus.items()
+        }
         for node in self.nodes:
             self._start(node)
         self._join()
@@ -49,7 +51,7 @@ class ClusterOfSix:
     def primary(self, namespace: str, partition: int = 0) -> Node:
         """The node that has a namespace's partition, as its replicas see it too."""
         slot = slot_of(namespace, partition)
-        doors = {self._owner(view, slot) for view in self._views()}
+        doors = self._owners(slot)
         assert len(doors) == 1, f"the nodes do not agree on who has slot {slot}"
         return self.at(doors.pop())
 
@@ -74,7 +76,7 @@ class ClusterOfSix:
     def has_promoted_other_than(self, node: Node, namespace: str) -> bool:
         """Whether all nodes but one that was put out hold another for a namespace's primary."""
         slot = slot_of(namespace)
-        doors = {self._owner(view, slot) for view in self._views(without=node)}
+        doors = self._owners(slot, without=node)
         return len(doors) == 1 and doors != {node.door}
 
     def isolate(self, node: Node) -> None:
@@ -104,6 +106,7 @@ class ClusterOfSix:
             yield int(source.admin.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot))
         for one in (to, source):
             one.admin.execute_command(*setslot, "NODE", ids[1])
+        wait_until(lambda: self._owners(slot) == {to.door}, REPAIR_TIMEOUT_SEC)
 
     def repair(self) -> None:
         """Undo all faults and wait until every node has its place again."""
@@ -156,9 +159,12 @@ class ClusterOfSix:
             if node is not without and node.runs
         ]
 
-    @staticmethod
-    def _owner(view: Any, slot: int) -> int:
-        return next((int(owner[1]) for first, last, owner, *_ in view if first <= slot <= last), 0)
+    def _owners(self, slot: int, without: Node | None = None) -> set[int]:
+        """The doors of those who have a slot, as each node sees it; 0 for nobody."""
+        return {
+            next((int(owner[1]) for first, last, owner, *_ in view if first <= slot <= last), 0)
+            for view in self._views(without)
+        }
 
     def _knows_all(self, node: Node) -> bool:
         seen = nodes_seen_by(node)
@@ -175,7 +181,7 @@ class ClusterOfSix:
             reply = node.admin.execute_command("CLUSTER", "INFO").decode()
             if not in_place or "cluster_state:ok" not in reply or not self._knows_all(node):
                 return False
-        return len({str(sorted(view, key=str)) for view in map(_owners, self._views())}) == 1
+        return len({str(sorted(map(_range_and_door, view))) for view in self._views()}) == 1
 
 
 def slot_of(namespace: str, partition: int = 0) -> int:
@@ -202,8 +208,9 @@ def nodes_seen_by(node: Node) -> list[dict[str, Any]]:
     return found
 
 
-def _owners(view: Any) -> list[tuple[int, int, int]]:
-    return [(first, last, int(owner[1])) for first, last, owner, *_ in view]
+def _range_and_door(range_of_view: Any) -> tuple[int, int, int]:
+    first, last, owner, *_ = range_of_view
+    return first, last, int(owner[1])
 
 
 @contextlib.contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,21 @@ from dir_redis.embedded import ServerProcess
 from dir_redis.redis.connection import connect
 from tests.fault_proxy import FaultProxy
 
+HOST = "127.0.0.1"
 ADMIN_TIMEOUT_SEC = 2.0
-REPAIR_TIMEOUT_SEC = 30.0
+REPAIR_TIMEOUT_SEC = 15.0
+
+
+def lasting_ports(count: int) -> list[int]:
+    """Free ports that stay free while nobody listens on them: none that the kernel hands out."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(12_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as one:
+            one.bind((HOST, port))
+            if port not in found:
+                found.append(port)
+    return found
 
 
 class Node:
@@ -35,7 +51,8 @@ class Node:
     ) -> None:
         self.port = port
         self.source = source
-        self.door = proxy.open(port)
+        (door,) = lasting_ports(1)
+        self.door = proxy.open(port, door)
         self.admin: Any = connect(
             f"redis://127.0.0.1:{port}", attempt_timeout_sec=ADMIN_TIMEOUT_SEC
         ).client

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dir_redis.embedded import valkey_binary
 from tests.fault_proxy import FaultProxy
-from tests.faults.node import REPAIR_TIMEOUT_SEC, Node
-from tests.servers import free_ports, wait_until
+from tests.faults.node import REPAIR_TIMEOUT_SEC, Node, lasting_ports
+from tests.servers import wait_until
 
 SERVICE = "dir"
 # A primary that does not answer for so long is down; long where no failover is wanted.
@@ -36,7 +36,7 @@ class SentinelService:
 
     def __init__(self, folder: Path) -> None:
         self.proxy = FaultProxy()
-        ports = free_ports(_SERVERS + _SENTINELS)
+        ports = lasting_ports(_SERVERS + _SENTINELS)
         binary = valkey_binary()
         self.nodes = [
             Node(binary, folder / f"server-{n}", self.proxy, ports[n], f"127.0.1.{n + 1}")
@@ -64,7 +64,7 @@ class SentinelService:
         self.url = f"redis+sentinel://{addresses}/{SERVICE}"
         wait_until(self._is_whole, REPAIR_TIMEOUT_SEC)
 
-    def primary(self, namespace: str) -> Node:  # noqa: ARG002 - one for all
+    def primary(self, namespace: str) -> Node:  # noqa: ARG002
         """The server that the sentinels hold for the primary."""
         return self._at(self._primary_doors().pop())
 
@@ -81,7 +81,11 @@ class SentinelService:
         """Let the sentinels take a silent primary for dead within half a second."""
         self._down_after(QUICK_MS)
 
-    def has_promoted_other_than(self, node: Node, namespace: str) -> bool:
+    def has_promoted_other_than(
+        self,
+        node: Node,
+        namespace: str,  # noqa: ARG002
+    ) -> bool:
         """Whether all sentinels hold another server for the primary, and it says so itself."""
         doors = self._primary_doors()
         return len(doors) == 1 and (
@@ -103,7 +107,8 @@ class SentinelService:
             node.resume()
         for node in self.nodes:
             if not node.runs:
-                self._start(node, self.primary(""))
+                primary = self.primary("")
+                self._start(node, None if primary is node else primary)
         wait_until(self._is_whole, REPAIR_TIMEOUT_SEC)
         self._down_after(CALM_MS)
 
@@ -145,10 +150,8 @@ class SentinelService:
             known = (state["num-slaves"], state["num-other-sentinels"])
             if known != (_SERVERS - 1, _SENTINELS - 1) or state["is_odown"] or state["is_sdown"]:
                 return False
-            if any(
-                one["is_disconnected"] or one["is_sdown"]
-                for one in sentinel.admin.sentinel_slaves(SERVICE)
-            ):
+            replicas = sentinel.admin.sentinel_slaves(SERVICE)
+            if any(one["is_disconnected"] or one["is_sdown"] for one in replicas):
                 return False
         info = self._at(doors.pop()).info("replication")
         online = [info.get(f"slave{n}", {}).get("state") for n in range(_SERVERS - 1)]

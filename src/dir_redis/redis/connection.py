@@ -6,7 +6,6 @@ cluster, do not back off; :mod:`dir_redis.redis.retries` tries again instead.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import threading
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from dir_redis.errors import StorageConfigurationError
+from dir_redis.redis.cluster import ClusterCommands, pipelined
 
 Client = redis.Redis | RedisCluster
 
@@ -61,6 +61,7 @@ class Connection:
         single_attempt: whether one call of the client sends a command at most once, so that the
             error of a call tells all there is to know about it.
         close: closes what was opened here; does nothing for a ready client.
+        cluster: sends to the nodes of a cluster, if the client is one of a cluster.
     """
 
     client: Client
@@ -69,6 +70,7 @@ class Connection:
     fails_over: bool
     single_attempt: bool
     close: Callable[[], None]
+    cluster: ClusterCommands | None = None
 
     @property
     def longest_wait_sec(self) -> float:
@@ -120,6 +122,14 @@ class Connection:
         value: str | None = client.config_get(name).get(name)
         return value
 
+    @property
+    def execute_command(self) -> Callable[..., Any]:
+        """Sends a command and returns its reply."""
+        if self.cluster is not None:
+            return self.cluster.execute
+        execute: Callable[..., Any] = self.client.execute_command
+        return execute
+
     def execute_confirmed(
         self, command: tuple[Any, ...], key: str, confirm: tuple[Any, ...]
     ) -> tuple[Any, Any]:
@@ -135,48 +145,21 @@ class Connection:
         Returns:
             Both replies; the second may be the error that was met in its place.
         """
-        if isinstance(self.client, RedisCluster):
-            return self._execute_on_node(self.client, command, key, confirm)
-        return _pipelined(self.client, command, confirm, asking=False)
+        if self.cluster is not None:
+            return self.cluster.execute_confirmed(command, key, confirm)
+        assert isinstance(self.client, redis.Redis)
+        reply, confirmed = pipelined(self.client, (command, confirm))
+        return reply, confirmed
 
-    @staticmethod
-    def _execute_on_node(
-        cluster: RedisCluster, command: tuple[Any, ...], key: str, confirm: tuple[Any, ...]
-    ) -> tuple[Any, Any]:
-        node = cluster.get_node_from_key(key)
-        if node is None:
-            raise redis.exceptions.SlotNotCoveredError(f"no node has the slot of {key!r}")
-        try:
-            return _pipelined(cluster.get_redis_connection(node), command, confirm, asking=False)
-        except redis.exceptions.AskError as ask:
-            target = cluster.get_node(host=ask.host, port=ask.port)
-            if target is None:
-                raise
-            return _pipelined(cluster.get_redis_connection(target), command, confirm, asking=True)
-        except (redis.exceptions.MovedError, redis.ConnectionError, redis.TimeoutError):
-            # The next attempt asks whoever has the slot by then.
-            with contextlib.suppress(redis.RedisError, redis.exceptions.RedisClusterException):
-                cluster.nodes_manager.initialize()
-            raise
+    def ask_anew(self) -> None:
+        """Have the next commands find out who the primary is, unless the client is a ready one.
 
-    def disconnect_idle(self) -> None:
-        """Have the next commands connect anew, unless the client is a ready one or a cluster's."""
-        if self.url is not None and not isinstance(self.client, RedisCluster):
+        Behind a service, or one address, it may be another server by now.
+        """
+        if self.cluster is not None:
+            self.cluster.look_again()
+        elif isinstance(self.client, redis.Redis) and self.url is not None:
             self.client.connection_pool.disconnect(inuse_connections=False)
-
-
-def _pipelined(
-    client: redis.Redis, command: tuple[Any, ...], confirm: tuple[Any, ...], *, asking: bool
-) -> tuple[Any, Any]:
-    with client.pipeline(transaction=False) as pipeline:
-        if asking:
-            pipeline.execute_command("ASKING")
-        pipeline.execute_command(*command)
-        pipeline.execute_command(*confirm)
-        reply, confirmed = pipeline.execute(raise_on_error=False)[-2:]
-    if isinstance(reply, Exception):
-        raise reply
-    return reply, confirmed
 
 
 def connect(url_or_client: object, *, attempt_timeout_sec: float) -> Connection:
@@ -284,6 +267,7 @@ def _ready(client: Client) -> Connection:
         # Who made it may have asked for retries, which then happen within one call.
         single_attempt=False,
         close=leave_open,
+        cluster=ClusterCommands(client) if isinstance(client, RedisCluster) else None,
     )
 
 
@@ -360,9 +344,14 @@ def _cluster(url: str, options: dict[str, Any], where: str) -> Connection:
     _check_options(settings)
     nodes = [ClusterNode(host, port) for host, port in addresses]
     client = RedisCluster(startup_nodes=nodes, **settings)
-    # After an error it asks the nodes anew, and what that meets hides what the command met.
     return Connection(
-        client, where, where, fails_over=True, single_attempt=False, close=client.close
+        client,
+        where,
+        where,
+        fails_over=True,
+        single_attempt=True,
+        close=client.close,
+        cluster=ClusterCommands(client),
     )
 
 

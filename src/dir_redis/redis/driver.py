@@ -21,7 +21,6 @@ from dir_redis.durability import IN_MEMORY, Durability
 from dir_redis.errors import (
     CorruptRecordError,
     StorageError,
-    StorageRefusedError,
     StorageUnavailableError,
     UnconfirmedWriteError,
 )
@@ -133,7 +132,7 @@ class RedisDriver:
 
     def __init__(self, connection: Connection, *, timeout_sec: float) -> None:
         self._connection = connection
-        self._execute_command: Callable[..., Any] = connection.client.execute_command
+        self._execute_command: Callable[..., Any] = connection.execute_command
         self._timeout_sec = timeout_sec
         self._durability = IN_MEMORY
         self._sessions = _Sessions()
@@ -273,6 +272,8 @@ class RedisDriver:
             reply, count = reply
             if count < max(self._durability.replicas, int(self._durability.disk)):
                 confirmed.append(count)
+                if self._connection.fails_over:
+                    self._connection.ask_anew()  # its replicas may have left it for another
         return reply
 
     def _wait(self, request: Wait) -> Any:
@@ -324,24 +325,19 @@ class RedisDriver:
             command = _with_source(command, operation)
         except DRIVER_ERRORS as error:
             failed = error
-        try:
-            return until_answered(
-                partial(_execute, execute, command, operation),
-                operation=operation,
-                keys=keys,
-                where=self._connection.where,
-                deadline=deadline,
-                fails_over=self._connection.fails_over,
-                single_attempt=self._connection.single_attempt,
-                write=write,
-                maybe_applied=maybe_applied,
-                failed=failed,
-            )
-        except StorageRefusedError as error:
-            if error.code == "READONLY":
-                # Behind one address another server may be the primary now: ask for it anew.
-                self._connection.disconnect_idle()
-            raise
+        return until_answered(
+            partial(_execute, execute, command, operation),
+            operation=operation,
+            keys=keys,
+            where=self._connection.where,
+            deadline=deadline,
+            fails_over=self._connection.fails_over,
+            single_attempt=self._connection.single_attempt,
+            write=write,
+            maybe_applied=maybe_applied,
+            failed=failed,
+            ask_anew=self._connection.ask_anew,
+        )
 
     def _execute_confirmed(self, *command: Argument) -> tuple[Any, int]:
         """Send a write; return its reply, and how many replicas or disks have it by now."""

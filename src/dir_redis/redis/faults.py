@@ -34,7 +34,9 @@ _NO_CONNECTION = (
 )
 
 _PASSING_CODES = {"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"}
-_PASSING_WITH_FAILOVER = {"READONLY", "MOVED", "ASK"}
+# What a server says that is a replica now, or that its replicas have left for another primary.
+NO_LONGER_PRIMARY = {"READONLY", "NOREPLICAS"}
+_PASSING_WITH_FAILOVER = {*NO_LONGER_PRIMARY, "MOVED", "ASK"}
 _CODE = re.compile(r"(?:^|[\s(:-])-?([A-Z]{3,}) ")
 _CORRUPT = re.compile(r"DIRCORRUPT (\d+)")
 

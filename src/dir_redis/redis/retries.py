@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from dir_redis.redis.faults import DRIVER_ERRORS, diagnose, explain
+from dir_redis.redis.faults import DRIVER_ERRORS, NO_LONGER_PRIMARY, diagnose, explain
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ def until_answered(
     write: bool,
     maybe_applied: bool = False,
     failed: Exception | None = None,
+    ask_anew: Callable[[], None] | None = None,
 ) -> T:
     """Call send until it returns, and translate what it raises.
 
@@ -46,6 +47,7 @@ def until_answered(
         write: whether it changes anything.
         maybe_applied: whether it is a repeat of a write that may have been applied before.
         failed: what the first attempt raised, if that was made already.
+        ask_anew: has the next attempt ask who the primary is.
 
     Raises:
         StorageUnavailableError: time ran out, or a write failed half-way.
@@ -60,6 +62,8 @@ def until_answered(
                 failed = error
         fault = diagnose(failed, fails_over=fails_over, single_attempt=single_attempt)
         maybe_applied = maybe_applied or (write and fault.applied)
+        if fault.code in NO_LONGER_PRIMARY and ask_anew is not None:
+            ask_anew()
         pause = random.uniform(0.5, 1) * min(_LONGEST_PAUSE_SEC, _FIRST_PAUSE_SEC * 2**attempt)
         if not fault.passing or time.monotonic() + pause >= deadline:
             raise explain(
