@@ -24,8 +24,9 @@ DATABASE = ("SELECT",)
 DISK = ("WAITAOF",)
 REPLICAS = ("WAIT",)
 SETTINGS = ("CONFIG|GET",)
-# What dir_redis.migrate needs besides. SCAN heeds no key pattern: it shows the name of every key.
-MIGRATE = ("HSCAN", "PEXPIREAT", "SCAN")
+# What copying a namespace and verify_store need besides. SCAN heeds no key pattern: it shows the
+# name of every key.
+MIGRATE = ("HEXISTS", "HSCAN", "PEXPIREAT", "SCAN", "TYPE", "ZSCAN")
 
 _USER = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
@@ -60,8 +61,9 @@ def acl(
             and the rules hold in each of them.
         read_config: whether opening may ask for ``appendfsync`` and ``min-replicas-to-write``.
             CONFIG GET shows all other settings too, the server's passwords among them.
-        migrate: whether the user may copy the namespace (:mod:`dir_redis.migrate`). That shows it
-            the names of all keys on the server, though not what they hold.
+        migrate: whether the user may copy the namespace (:mod:`dir_redis.migrate`) and walk through
+            it (:func:`~dir_redis.verify_store`). That shows it the names of all keys on the server,
+            though not what they hold.
 
     Raises:
         ValueError, TypeError: an argument cannot be used.
