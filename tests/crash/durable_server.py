@@ -33,9 +33,9 @@ class DurableServer:
 
     def start(self) -> None:
         """Start it, on whatever its folder holds."""
-        self.process = ServerProcess(
-            valkey_binary(), self._arguments, url=self.url, folder=self.folder
-        )
+        # A file at its limit is to be an error, as a full disk is, and not the signal it is else.
+        command = ["-c", 'trap "" XFSZ; exec "$@"', "sh", str(valkey_binary()), *self._arguments]
+        self.process = ServerProcess(Path("/bin/sh"), command, url=self.url, folder=self.folder)
 
     def kill(self) -> None:
         """Kill it (SIGKILL), if it runs."""

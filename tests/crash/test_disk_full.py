@@ -47,18 +47,19 @@ def test_writes_are_refused_and_nothing_is_half_there(
             assert len(errors) == 3, "the disk never filled"
     finally:
         server.kill()
-    # Under "always" the server ends itself, as it may not answer; else it refuses writes.
-    for error in errors:
-        assert isinstance(error, StorageRefusedError | StorageUnavailableError), error
-        if isinstance(error, StorageRefusedError):
-            assert error.code == "MISCONF"
+    if appendfsync == "always":  # then it may not go on without the disk, and ends itself
+        assert {type(error) for error in errors} == {StorageUnavailableError}
+    else:
+        assert {type(error) for error in errors} == {StorageRefusedError}
+        assert {getattr(error, "code", "") for error in errors} == {"MISCONF"}
 
     try:
         server.start()  # with room again
         with open_storage(server.url, namespace=namespace) as bundle:
             assert verify_store(bundle).findings == ()
             journals = read_journals(tmp_path)
-            assert list(violations(bundle, journals, failed=True)) == []
+            if appendfsync == "always":  # else a last second of it may be gone
+                assert list(violations(bundle, journals, failed=True)) == []
             bundle.intent_retry.increment("afterwards")
     finally:
         server.kill()
