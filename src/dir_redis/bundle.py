@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dir_redis.durability import Durability, parse_durability
 from dir_redis.errors import StorageConfigurationError
@@ -59,6 +60,12 @@ class StorageBundle:
     on_close: Callable[[], None] | None = field(
         default=None, kw_only=True, repr=False, compare=False
     )
+
+    @property
+    def storages(self) -> list[Any]:
+        """All storages that the bundle has."""
+        fields = [getattr(self, one.name) for one in dataclasses.fields(self) if not one.kw_only]
+        return [storage for storage in fields if storage is not None]
 
     def durable(self, durability: str) -> StorageBundle:
         """Return the same store, whose calls return once their writes are confirmed otherwise.

@@ -185,3 +185,10 @@ def test_two_stores_share_nothing(bundle):
 
         assert bundle.context.get_session("f") is None
         assert bundle.resource_lock.get_capacity("seats") is None
+
+
+def test_a_bundle_tells_all_the_storages_it_has(bundle):
+    by_hand = StorageBundle(*[getattr(bundle, field) for field in FIELDS])
+
+    assert bundle.storages == [getattr(bundle, name) for name in (*FIELDS, "decision_ledger")]
+    assert by_hand.storages == bundle.storages[:9]

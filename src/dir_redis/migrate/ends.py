@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -86,10 +85,9 @@ def raw_store(bundle: StorageBundle) -> tuple[RawStore, int]:
         return SqliteRawStore(bundle), locks._scale.places
     if isinstance(locks, RedisResourceLockStorage):
         raw = RedisRawStore(locks._store)
-        storages = [getattr(bundle, field.name) for field in fields(bundle)[:9]]
         if all(
             isinstance(storage, RedisStorage) and RedisRawStore(storage._store).where == raw.where
-            for storage in storages
+            for storage in bundle.storages
         ):
             return raw, locks._scale.places
         raise ValueError("the bundle mixes stores; a copy needs the storages of one store")

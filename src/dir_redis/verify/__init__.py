@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import fields
 
 from dir_redis.bundle import StorageBundle
 from dir_redis.memory.storage import MemoryStorage
@@ -67,7 +66,7 @@ def verify_store(
 
 def _walk(bundle: StorageBundle, counted: Callable[[int], None]) -> tuple[str, Iterator[Finding]]:
     """Where a bundle's store is, and what walks through it."""
-    storages = [getattr(bundle, field.name) for field in fields(bundle)[:9]]
+    storages = bundle.storages
     first = storages[0]
     for kind in (RedisStorage, SqliteStorage, MemoryStorage):
         if isinstance(first, kind):
