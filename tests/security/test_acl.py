@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from dir_redis import StorageBundle, acl, open_storage
+from dir_redis import StorageBundle, acl, open_storage, verify_store
 from dir_redis.embedded import valkey_binary
 from dir_redis.migrate import copy_store
 from dir_redis.redis.acl import CLUSTER, DATABASE, DISK, MIGRATE, REPLICAS, SETTINGS, STORE
@@ -59,7 +59,7 @@ def test_the_line_is_this() -> None:
         ({"durability": "disk"}, "+waitaof"),
         ({"durability": "replicas=2"}, "+wait"),
         ({"read_config": True}, "+config|get"),
-        ({"migrate": True}, "+hexists +hscan +pexpireat +scan +type +zscan"),
+        ({"migrate": True}, "+hexists +hscan +lpos +pexpireat +scan +type +zscan"),
     ],
     ids=str,
 )
@@ -102,7 +102,8 @@ def words_of_scripts() -> set[str]:
 
 def words_of_source() -> set[str]:
     package = ROOT / "src" / "dir_redis"
-    paths = [*(package / "redis").glob("*.py"), *(package / "migrate").glob("*.py")]
+    folders = ("redis", "migrate", "verify")
+    paths = [path for folder in folders for path in (package / folder).glob("*.py")]
     trees = [ast.parse(path.read_text()) for path in paths if path.name != "acl.py"]
     return {
         node.value
@@ -225,6 +226,18 @@ def test_a_namespace_is_copied_by_the_rules_for_that(server_url: str, namespace:
         target = url_of(server_url, "new")
         with open_storage(target, namespace=f"{namespace}-new") as new:
             assert copy_store(old, new).complete
+
+
+def test_a_namespace_is_verified_by_the_rules_for_that(server_url: str, namespace: str) -> None:
+    with open_storage(
+        restricted_url(server_url, namespace, migrate=True), namespace=namespace
+    ) as bundle:
+        for write in WRITES.values():
+            write(bundle)
+
+        report = verify_store(bundle)
+
+    assert report.clean, report.findings
 
 
 def test_a_sentinel_service_is_reached_by_users_of_few_rights(

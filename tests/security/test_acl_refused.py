@@ -48,6 +48,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "INCR": (KEY,),
     "LINDEX": (KEY, "0"),
     "LLEN": (KEY,),
+    "LPOS": (KEY, "v"),
     "LRANGE": (KEY, "0", "-1"),
     "LTRIM": (KEY, "0", "-1"),
     "PERSIST": (KEY,),

@@ -26,7 +26,7 @@ REPLICAS = ("WAIT",)
 SETTINGS = ("CONFIG|GET",)
 # What copying a namespace and verify_store need besides. SCAN heeds no key pattern: it shows the
 # name of every key.
-MIGRATE = ("HEXISTS", "HSCAN", "PEXPIREAT", "SCAN", "TYPE", "ZSCAN")
+MIGRATE = ("HEXISTS", "HSCAN", "LPOS", "PEXPIREAT", "SCAN", "TYPE", "ZSCAN")
 
 _USER = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
