@@ -20,8 +20,17 @@ _SERVERS = 3
 _SENTINELS = 3
 # Sentinels look at the servers and at each other every second or ten; for a test that is long.
 _PERIODS = (
-    *("info-period", 200, "ping-period", 100, "ask-period", 100, "publish-period", 100),
-    *("election-timeout", 1000, "default-failover-timeout", 2000, "min-link-reconnect-period", 200),
+    *("info-period", 200, "ping-period", 300, "ask-period", 100, "publish-period", 100),
+    *(
+        "tilt-trigger",
+        60_000,
+        "election-timeout",
+        1000,
+        "default-failover-timeout",
+        2000,
+        "min-link-reconnect-period",
+        200,
+    ),
 )
 
 
