@@ -183,8 +183,11 @@ class FaultProxy:
 
     async def _refuse(self, door: _Door) -> None:
         if door.listener is not None:
-            door.listener.close()
-            door.listener = None
+            listener, door.listener = door.listener, None
+            for one in listener.sockets:
+                self._loop.remove_reader(one.fileno())
+            await _a_few_turns()  # asyncio leaks a connection that is being accepted now
+            listener.close()
 
     async def _cut(self, door: _Door, sources: tuple[str, ...]) -> None:
         door.cut.update(sources)
@@ -208,8 +211,7 @@ class FaultProxy:
     async def _close(self) -> None:
         for door in self._doors.values():
             await self._refuse(door)
-        for _ in range(5):  # those that were just accepted come to be served
-            await asyncio.sleep(0)
+        await _a_few_turns()  # those that were just accepted come to be served
         for writer in self._writers:
             writer.transport.abort()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -293,6 +295,11 @@ class FaultProxy:
                 return None
             order.left -= 1
             return order.how
+
+
+async def _a_few_turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 def _meant(sources: set[str], source: str) -> bool:

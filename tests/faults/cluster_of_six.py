@@ -38,15 +38,17 @@ class ClusterOfSix:
             Node(valkey_binary(), folder / f"node-{n}", self.proxy, port, f"127.0.3.{n + 1}")
             for n, port in enumerate(ports[:count])
         ]
-        self._folder = folder
         self._bus = dict(zip(self.nodes, ports[count:], strict=True))
         self._bus_door = {
             node: self.proxy.open(port, lasting_ports(1)[0]) for node, port in self._bus.items()
         }
+        self.url = f"redis+cluster://{','.join(f'127.0.0.1:{n.door}' for n in self.nodes)}"
+
+    def start(self) -> None:
+        """Start all nodes, and wait until they are a cluster."""
         for node in self.nodes:
             self._start(node)
         self._join()
-        self.url = f"redis+cluster://{','.join(f'127.0.0.1:{n.door}' for n in self.nodes)}"
 
     def primary(self, namespace: str, partition: int = 0) -> Node:
         """The node that has a namespace's partition, as its replicas see it too."""
@@ -218,6 +220,7 @@ def cluster_of_six(folder: Path) -> Iterator[ClusterOfSix]:
     """A cluster for the time of a with block."""
     cluster = ClusterOfSix(folder)
     try:
+        cluster.start()
         yield cluster
     finally:
         cluster.close()

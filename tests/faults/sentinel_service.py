@@ -20,8 +20,17 @@ _SERVERS = 3
 _SENTINELS = 3
 # Sentinels look at the servers and at each other every second or ten; for a test that is long.
 _PERIODS = (
-    *("info-period", 200, "ping-period", 100, "ask-period", 100, "publish-period", 100),
-    *("election-timeout", 1000, "default-failover-timeout", 2000, "min-link-reconnect-period", 200),
+    *("info-period", 200, "ping-period", 300, "ask-period", 100, "publish-period", 100),
+    *(
+        "tilt-trigger",
+        60_000,
+        "election-timeout",
+        1000,
+        "default-failover-timeout",
+        2000,
+        "min-link-reconnect-period",
+        200,
+    ),
 )
 
 
@@ -46,11 +55,17 @@ class SentinelService:
             Node(binary, folder / f"sentinel-{n}", self.proxy, port, f"127.0.2.{n + 1}")
             for n, port in enumerate(ports[_SERVERS:])
         ]
+        addresses = ",".join(f"127.0.0.1:{sentinel.door}" for sentinel in self.sentinels)
+        self.url = f"redis+sentinel://{addresses}/{SERVICE}"
+        self._folder = folder
+
+    def start(self) -> None:
+        """Start all processes, and wait until they know each other."""
         first = self.nodes[0]
         for node in self.nodes:
             self._start(node, None if node is first else first)
         for number, sentinel in enumerate(self.sentinels):
-            conf = folder / f"sentinel-{number}" / "sentinel.conf"
+            conf = self._folder / f"sentinel-{number}" / "sentinel.conf"
             conf.write_text(
                 f"port {sentinel.port}\nbind 127.0.0.1\nbind-source-addr {sentinel.source}\n"
                 f"sentinel announce-ip 127.0.0.1\nsentinel announce-port {sentinel.door}\n"
@@ -60,8 +75,6 @@ class SentinelService:
             )
             sentinel.start(str(conf), "--sentinel")
             sentinel.admin.execute_command("SENTINEL", "DEBUG", *_PERIODS)
-        addresses = ",".join(f"127.0.0.1:{sentinel.door}" for sentinel in self.sentinels)
-        self.url = f"redis+sentinel://{addresses}/{SERVICE}"
         wait_until(self._is_whole, REPAIR_TIMEOUT_SEC)
 
     def primary(self, namespace: str) -> Node:  # noqa: ARG002
@@ -163,6 +176,7 @@ def sentinel_service(folder: Path) -> Iterator[SentinelService]:
     """A Sentinel service for the time of a with block."""
     service = SentinelService(folder)
     try:
+        service.start()
         yield service
     finally:
         service.close()

@@ -8,7 +8,7 @@ and 0.2 s per attempt. Here the nodes are asked in the background, and
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
 from typing import Any
 
@@ -19,8 +19,9 @@ from redis.exceptions import (
     ClusterDownError,
     MovedError,
     RedisClusterException,
-    RedisError,
 )
+
+logger = logging.getLogger(__name__)
 
 Command = tuple[Any, ...]
 
@@ -38,6 +39,7 @@ class ClusterCommands:
     def __init__(self, client: RedisCluster) -> None:
         self._client = client
         self._looking: threading.Thread | None = None
+        self._new: dict[str, ClusterNode] = {}
 
     def execute(self, *command: Any) -> Any:
         """Send a command once, and again only where a node says that another has its slot."""
@@ -72,8 +74,8 @@ class ClusterCommands:
     def _named_in(self, error: AskError) -> ClusterNode:
         """The node that a redirection names; a new one has no slots yet, so nobody told of it."""
         host, port = self._client.nodes_manager.remap_host_port(error.host, error.port)
-        node = ClusterNode(host, port, "primary")
-        return self._client.nodes_manager.nodes_cache.setdefault(node.name, node)
+        known: ClusterNode | None = self._client.get_node(host=host, port=port)
+        return known or self._new.setdefault(f"{host}:{port}", ClusterNode(host, port, "primary"))
 
     def look_again(self) -> None:
         """Have the nodes asked who has which slot, unless that is going on already."""
@@ -83,8 +85,10 @@ class ClusterCommands:
             self._looking.start()
 
     def _look(self) -> None:
-        with contextlib.suppress(RedisError, RedisClusterException, OSError):
+        try:
             self._client.nodes_manager.initialize()
+        except Exception as error:  # whoever needs the answer meets an error of its own
+            logger.debug("the nodes of the cluster could not be asked: %r", error)
 
 
 def pipelined(
