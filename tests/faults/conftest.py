@@ -17,6 +17,12 @@ from tests.faults.sentinel_service import SentinelService, sentinel_service
 Setup = Any  # a SingleServer, SentinelService or ClusterOfSix
 
 
+def primaries(setup: Setup) -> list[Any]:
+    """Clients of a setup's servers that take writes."""
+    nodes = [node for node in setup.nodes if node.info("replication")["role"] == "master"]
+    return [node.admin for node in nodes]
+
+
 class SingleServer:
     """One server behind the proxy; nobody takes over from it."""
 

@@ -15,8 +15,8 @@ from dir_redis import (
     VersionConflictError,
     open_storage,
 )
-from tests.faults.applications import counted_applications
-from tests.faults.conftest import Setup
+from tests.applications import counted_applications
+from tests.faults.conftest import Setup, primaries
 from tests.redis_only.test_once import WRITES
 
 # What a write may answer after another one has had its way.
@@ -40,7 +40,7 @@ def test_each_write_survives_one_loss_and_is_applied_once(
     applied = {}
     with (
         open_storage(setup.url, namespace=namespace, attempt_timeout_sec=ATTEMPT_SEC) as bundle,
-        counted_applications(setup) as applications,
+        counted_applications(primaries(setup)) as applications,
     ):
         for name, write in WRITES.items():
             write(bundle)  # loads its script
@@ -74,7 +74,7 @@ def test_a_write_that_is_never_answered_is_of_unknown_outcome_and_repeated_once(
             timeout_sec=PATIENCE_SEC,
             attempt_timeout_sec=PATIENCE_SEC,
         ) as bundle,
-        counted_applications(setup) as applications,
+        counted_applications(primaries(setup)) as applications,
         ThreadPoolExecutor(len(WRITES)) as pool,
     ):
 

@@ -29,6 +29,7 @@ from dir_redis.redis.connection import connect
 from dir_redis.redis.driver import RedisDriver
 from dir_redis.redis.scripts import script
 from dir_redis.redis.steps import Call
+from tests.applications import counted_applications
 from tests.conftest import SERVERS
 from tests.fault_proxy import FaultProxy, fault_proxy
 
@@ -291,19 +292,15 @@ def test_each_write_survives_a_lost_reply_with_one_application(
     proxy: FaultProxy, behind_proxy: StorageBundle, name: str, namespace: str
 ) -> None:
     WRITES[name](behind_proxy)  # loads its script
-    with connect(proxy.url, attempt_timeout_sec=2).client as counter:
-        before = applied(counter, namespace)
+    with (
+        connect(proxy.url, attempt_timeout_sec=2).client as admin,
+        counted_applications([admin], namespace) as applications,
+    ):
         proxy.lose_replies(1, to=b"EVALSHA")
 
         WRITES[name](behind_proxy)
 
-        assert applied(counter, namespace) == before + 1
-
-
-def applied(client: Any, namespace: str) -> int:
-    """How many writes a namespace's operation sessions have seen."""
-    keys = list(client.scan_iter(f"{{{namespace}:0}}:op:*"))
-    return sum(int(client.get(key).split()[0]) for key in keys)
+        assert applications.since_the_last_time().total() == 1
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -326,10 +323,11 @@ def test_repeating_a_write_of_unknown_outcome_applies_it_once(
 ) -> None:
     with (
         open_storage(proxy.url, namespace=namespace, timeout_sec=0.1) as bundle,
-        connect(proxy.url, attempt_timeout_sec=2).client as counter,
+        connect(proxy.url, attempt_timeout_sec=2).client as admin,
+        counted_applications([admin], namespace) as applications,
     ):
         WRITES[name](bundle)
-        before = applied(counter, namespace)
+        applications.since_the_last_time()
         lose = proxy.lose_replies if lost == "replies" else proxy.lose_requests
         lose(10_000, to=b"EVAL")
         with pytest.raises(StorageUnavailableError) as caught:
@@ -342,7 +340,7 @@ def test_repeating_a_write_of_unknown_outcome_applies_it_once(
         with contextlib.suppress(LeaseLostError, SessionSupersededError, VersionConflictError):
             caught.value.repeat()
 
-        assert applied(counter, namespace) == before + 1
+        assert applications.since_the_last_time().total() == 1
 
 
 def test_a_repeated_operation_returns_what_it_would_have(proxy: FaultProxy, namespace: str) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
-
-from tests.faults.conftest import Setup
 
 
 class Applications:
@@ -33,17 +31,21 @@ class Applications:
 
 
 @contextlib.contextmanager
-def counted_applications(setup: Setup) -> Iterator[Applications]:
-    """Count applications on all primaries for the time of a with block."""
+def counted_applications(admins: Iterable[Any], namespace: str = "*") -> Iterator[Applications]:
+    """Count applications for the time of a with block.
+
+    Args:
+        admins: a client of each server that takes writes.
+        namespace: whose; of any by default.
+    """
     with contextlib.ExitStack() as listening:
         listeners = []
-        for node in setup.nodes:
-            if node.info("replication")["role"] == "master":
-                node.admin.config_set("notify-keyspace-events", "K$")
-                listening.callback(node.admin.config_set, "notify-keyspace-events", "")
-                listener = listening.enter_context(node.admin.pubsub())
-                listener.psubscribe("__keyspace@0__:*}:op:*")
-                listeners.append(listener)
+        for admin in admins:
+            admin.config_set("notify-keyspace-events", "K$")
+            listening.callback(admin.config_set, "notify-keyspace-events", "")
+            listener = listening.enter_context(admin.pubsub())
+            listener.psubscribe(f"__keyspace@0__:{{{namespace}:*}}:op:*")
+            listeners.append(listener)
         applications = Applications(listeners)
         applications.since_the_last_time()  # the subscriptions' own answers
         yield applications
