@@ -74,7 +74,7 @@ class Sizes:
 
     blocks: int = 15
     block: int = 40
-    kept: int = 4_000
+    kept: int = 3_000
     rounds: int = 5
     round_sec: float = 2.0
 
@@ -326,6 +326,7 @@ def _clusters(sizes: Sizes) -> Table:
     """Flow-scoped flows with 1, 2 and 3 primaries, which take turns."""
     rates: dict[int, list[float]] = {count: [] for count in PRIMARIES}
     used: dict[int, list[list[float]]] = {count: [] for count in PRIMARIES}
+    of_clients: dict[int, list[float]] = {count: [] for count in PRIMARIES}
     with ExitStack() as running:
         nodes = {count: running.enter_context(cluster(count)) for count in PRIMARIES}
         clients = {
@@ -342,8 +343,9 @@ def _clusters(sizes: Sizes) -> Table:
                 replies = [worker.recv() for worker in workers]
                 after = [_counters(client) for client in clients[count]]
                 if number:
-                    flows = sum(done for done, _ in replies)
-                    rates[count].append(sum(done / took for done, took in replies))
+                    flows = sum(done for done, _, _ in replies)
+                    rates[count].append(sum(done / took for done, took, _ in replies))
+                    of_clients[count].append(sum(cpu for _, _, cpu in replies) / flows * 1e6)
                     spent = zip(before, after, strict=True)
                     used[count].append([(b["cpu_us"] - a["cpu_us"]) / flows for a, b in spent])
                     sent = zip(before, after, strict=True)
@@ -359,6 +361,7 @@ def _clusters(sizes: Sizes) -> Table:
                 f"{rate:,.0f}",
                 f"{rate * calls:,.0f}",
                 f"{rate / one:.2f}",
+                f"{median(of_clients[count]):,.0f}",
                 f"{median(sum(round_) for round_ in used[count]):,.0f}",
                 f"{busiest:,.0f}",
                 f"{1e6 / busiest:,.0f}",
@@ -368,7 +371,8 @@ def _clusters(sizes: Sizes) -> Table:
     return Table(
         (
             *("primaries", "flows per second", "operations per second", "ratio to one"),
-            *("server CPU per flow, µs", "of it the busiest primary, µs"),
+            *("client CPU per flow, µs", "server CPU per flow, µs"),
+            "of it the busiest primary, µs",
             *("flows per second that one has time for", "ratio to one"),
         ),
         rows,
@@ -412,11 +416,11 @@ def _work(orders: Connection, urls: dict[int, str]) -> None:
         orders.send("ready")
         while (order := orders.recv()) is not None:
             count, seconds = order
-            done, started = 0, time.monotonic()
+            done, started, cpu = 0, time.monotonic(), time.process_time()
             while (took := time.monotonic() - started) < seconds:
                 run_flow(bundles[count], FLOW_SCOPED, dfid_of(number, f"{os.getpid()} "))
                 done, number = done + 1, number + 1
-            orders.send((done, took))
+            orders.send((done, took, time.process_time() - cpu))
 
 
 if __name__ == "__main__":

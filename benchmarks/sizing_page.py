@@ -170,27 +170,27 @@ def _memory_rows(flow: Mapping[str, float], peak: float) -> list[tuple[str, str,
         (
             f"memory of {DAYS} days that stays",
             _product(_bytes(stays), FLOWS_PER_DAY, DAYS),
-            _gb(stays * FLOWS_PER_DAY * DAYS),
+            _large(stays * FLOWS_PER_DAY * DAYS),
         ),
         (
             "memory that goes after a day",
             _product(_bytes(of_day), FLOWS_PER_DAY),
-            _gb(of_day * FLOWS_PER_DAY),
+            _large(of_day * FLOWS_PER_DAY),
         ),
         (
             "memory that goes after a minute",
             _product(_bytes(of_minute), f"{MINUTE_SEC} s", "peak"),
-            _gb(of_minute * MINUTE_SEC * peak),
+            _large(of_minute * MINUTE_SEC * peak),
         ),
         (
             "**nodes, by memory**",
-            f"their sum / {_product(MEMORY_USED, _gb(NODE_BYTES))}, rounded up",
+            f"their sum / ({_product(MEMORY_USED, _large(NODE_BYTES))}), rounded up",
             f"**{nodes_for(memory, room)}**",
         ),
         (
             f"memory with audit rows trimmed after {AUDIT_DAYS} days",
             f"the sum - {_product(_bytes(audit), FLOWS_PER_DAY, trimmed_days)}",
-            _gb(trimmed),
+            _large(trimmed),
         ),
         ("**nodes, by memory, trimmed**", "likewise", f"**{nodes_for(trimmed, room)}**"),
     ]
@@ -203,12 +203,12 @@ def _traffic_rows(flow: Mapping[str, float], peak: float) -> list[tuple[str, str
         (
             "append-only file, written a day",
             _product(_bytes(written), FLOWS_PER_DAY),
-            _gb(written * FLOWS_PER_DAY),
+            _large(written * FLOWS_PER_DAY),
         ),
         (
             "disk of all nodes, untrimmed",
             _product(3, _bytes(rewritten), FLOWS_PER_DAY, DAYS),
-            _gb(3 * rewritten * FLOWS_PER_DAY * DAYS),
+            _large(3 * rewritten * FLOWS_PER_DAY * DAYS),
         ),
         (
             "network at peak, to all nodes and from them",
@@ -285,8 +285,8 @@ def filled(page: str, tables: Mapping[str, Sequence[Table]]) -> str:
     return page
 
 
-def _gb(count: float) -> str:
-    return f"{count / 1e9:,.1f} GB"
+def _large(count: float) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
 
 
 assert {field.name for field in fields(Figures)} == set(LABELS)

@@ -73,7 +73,7 @@ def test_the_example_is_the_formulas_by_hand() -> None:
         "flows per second through partition 0": "2,500",
         "memory of 30 days that stays": "90.0 GB",
         "memory that goes after a day": "1.0 GB",
-        "memory that goes after a minute": "0.0 GB",
+        "memory that goes after a minute": "13.9 MB",
         "**nodes, by memory**": "**3**",
         "memory with audit rows trimmed after 7 days": "56.5 GB",
         "**nodes, by memory, trimmed**": "**2**",
