@@ -12,6 +12,7 @@ from benchmarks import payloads as p
 from dir_redis import StorageBundle
 
 AGENTS = 100
+PARTITIONS = 12
 LEASE_SEC = 30.0
 COURSE = ("CREATED", "ACTIVE", "VALIDATING", "ACCEPTED", "EXECUTING")
 _AUDIT_ROWS = 5
