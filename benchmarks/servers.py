@@ -50,7 +50,7 @@ def cluster(primaries: int) -> Iterator[list[str]]:
         for bus in buses:
             bus.close()
         urls = [
-            running.enter_context(server(**{"cluster-enabled": "yes", "cluster-port": port}))
+            running.enter_context(server(None, **{"cluster-enabled": "yes", "cluster-port": port}))
             for port in bus_ports
         ]
         nodes = [running.enter_context(closing(plain_client(url))) for url in urls]
