@@ -16,7 +16,7 @@ first-since = $(shell for python in $(CANDIDATES); do \
 	&& echo $$python && break; done)
 PYTHON ?= $(call first-since,11)
 
-.PHONY: help setup demo demo-kernel test test-acl test-kernels soak lint format bench clean
+.PHONY: help setup demo demo-kernel test test-acl test-kernels soak lint format bench bench-sizing clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -82,6 +82,9 @@ format: $(READY) ## Rewrite the code in the project's style.
 
 bench: $(READY) ## Measure, and write docs/benchmarks.md; some minutes. ARGS="--quick" to try.
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-sizing: $(READY) ## Measure what a flow costs, for docs/sizing.md; a minute or two. ARGS="--quick" to try.
+	@$(BIN)/python -m benchmarks.sizing $(ARGS)
 
 clean: ## Remove what the other targets made.
 	rm -rf $(VENV) $(KERNELS) dist build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -84,13 +84,13 @@ def as_markdown(facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -
     parts = [
         "# Benchmarks",
         "Written by `make bench`; change the code in `benchmarks/`, not this page.",
-        _markdown(Table(("Measured on", ""), facts)),
+        table_as_markdown(Table(("Measured on", ""), facts)),
         "Other work may have shared the machine. What is compared took turns within each round, "
         "so it met the same disturbances; figures are medians over the rounds, and ratios are "
         "ratios of those medians. Times of one run are worth comparing with each other, not with "
         "those of another machine.",
         "## Aims",
-        _markdown(
+        table_as_markdown(
             Table(
                 ("Aim", "Reached", ""),
                 [(aim.what, aim.reached, aim.verdict) for s in sections for aim in s.aims],
@@ -99,12 +99,13 @@ def as_markdown(facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -
     ]
     for section in sections:
         parts += [f"## {section.title}", section.how.strip()]
-        parts += [_markdown(table) for table in section.tables]
+        parts += [table_as_markdown(table) for table in section.tables]
         parts += section.notes
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown(table: Table) -> str:
+def table_as_markdown(table: Table) -> str:
+    """A table of the page."""
     marks = ["---"] * LEFT_ALIGNED + ["---:"] * (len(table.headings) - LEFT_ALIGNED)
     if len(table.headings) == 2 or table.headings[-1] == "":  # prose, not figures
         marks = ["---"] * len(table.headings)
