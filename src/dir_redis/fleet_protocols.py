@@ -802,7 +802,7 @@ class AuditStreamStorage(DecisionAuditStorage, Protocol):
 
         Raises:
             StorageUnavailableError: with ``outcome_unknown`` also if a later partition's rows could
-                not be stored, for whatever reason; the message says how many are.
+                not be stored, for whatever reason; its ``repeat`` stores them.
             TypeError: a row has an unknown argument or lacks ``dfid`` or ``event``; nothing was
                 stored.
             ValueError: an argument of a row is refused, as ``record`` would, or there are too many

@@ -15,7 +15,7 @@ from dir_redis import (
     open_storage,
 )
 from dir_redis.redis.keys import Keys
-from dir_redis.redis.steps import Command, Steps, WaitForItem
+from dir_redis.redis.steps import Command, Request, Steps, WaitForItem
 from tests.conftest import SERVERS
 from tests.fault_proxy import fault_proxy
 from tests.redis_only.conftest import commands_sent
@@ -280,13 +280,17 @@ def test_closing_wakes_who_waits_for_what_the_flow_held(
     )
     request = next(steps)
     while not isinstance(request, WaitForItem):
-        request = steps.send(locks._driver._reply_to(request, None, []))
+        request = steps.send(locks._driver.run(asked(request)))
 
     partitioned.lifecycle.close_flow(dfid, "CLOSED")
 
     woken = locks._driver.run(_length(request.key))
     steps.close()
     assert woken == 1
+
+
+def asked(request: Request) -> Steps[Any]:
+    return (yield request)
 
 
 def _length(key: str) -> Steps[int]:

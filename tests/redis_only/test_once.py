@@ -6,9 +6,12 @@ import contextlib
 import itertools
 import os
 import pickle
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import redis
@@ -28,10 +31,11 @@ from dir_redis import (
 from dir_redis.redis.connection import connect
 from dir_redis.redis.driver import RedisDriver
 from dir_redis.redis.scripts import script
-from dir_redis.redis.steps import Call
+from dir_redis.redis.steps import Call, Steps
 from tests.applications import counted_applications
 from tests.conftest import SERVERS
 from tests.fault_proxy import FaultProxy, fault_proxy
+from tests.servers import wait_until
 
 SINGLE_SERVERS = [name for name in SERVERS if name != "cluster"]
 
@@ -281,10 +285,14 @@ def test_a_late_repeat_cannot_undo_what_others_wrote_in_between(
     behind_proxy.intent_retry.set_count("f", 0)  # loads the script
     proxy.lose_replies(1, to=b"EVALSHA")
 
-    driver._send(Call("command_once", (key,), ("SET", 1)), None, [])  # A
+    driver.run(asked(Call("command_once", (key,), ("SET", 1))))  # A
 
     assert interfered
     assert behind_proxy.intent_retry.get_count("f") == 2
+
+
+def asked(request: Call) -> Steps[Any]:
+    return (yield request)
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -432,6 +440,103 @@ def test_an_error_of_another_process_cannot_be_repeated() -> None:
     assert (str(error), error.outcome_unknown) == ("gone", True)
     with pytest.raises(StorageError, match="cannot be repeated"):
         error.repeat()
+
+
+def test_a_flow_of_another_partition_is_closed_by_the_repeat_of_what_was_cut_off(
+    proxy: FaultProxy, namespace: str
+) -> None:
+    """Two writes: the reservation, in partition 0, is released after the flow's own records."""
+    with open_storage(proxy.url, namespace=namespace, partitions=5, timeout_sec=0.2) as bundle:
+        keys = bundle.lifecycle._keys
+        dfid = next(f"f{n}" for n in range(99) if not keys.beside_reservations(f"f{n}"))
+        bundle.lifecycle.close_flow("warm-up", "CLOSED")
+        bundle.resource_lock.acquire_batch(dfid, {"r": 1}, 1)
+        release = script("resource_lock_release").sha.encode()
+        proxy.lose_requests(10_000, to=release)
+
+        with pytest.raises(StorageUnavailableError) as caught:
+            bundle.lifecycle.close_flow(dfid, "CLOSED")
+        assert caught.value.outcome_unknown
+        assert bundle.lifecycle.current_status(dfid) == "CLOSED"
+        assert bundle.resource_lock.get_locked_amount("r", "nobody") == 1
+        proxy.lose_requests(0, to=b"")
+
+        assert caught.value.repeat() is True
+        assert bundle.resource_lock.get_locked_amount("r", "nobody") == 0
+
+
+def test_a_refusal_after_a_part_was_applied_is_told_so_and_repeated(
+    proxy: FaultProxy, namespace: str
+) -> None:
+    with open_storage(proxy.url, namespace=namespace, partitions=5) as bundle:
+        for group in ("g", "h"):
+            bundle.decision_audit.commit_archived(group, "")
+        driver = bundle.decision_audit._driver
+        execute = driver._execute_command
+        sent = itertools.count(1)
+
+        def refuse_the_third(*command: Any) -> Any:
+            if next(sent) == 3:
+                raise redis.exceptions.NoPermissionError("NOPERM this user has no permissions")
+            return execute(*command)
+
+        driver._execute_command = refuse_the_third
+        with pytest.raises(
+            StorageUnavailableError, match="some of its writes are applied"
+        ) as caught:
+            bundle.decision_audit.forget_group("g")
+        driver._execute_command = execute
+        caught.value.repeat()
+
+        assert bundle.decision_audit.get_archived("g") is None
+        assert bundle.decision_audit.get_archived("h") == ""
+
+
+def test_a_repeat_ends_before_its_number_is_forgotten(
+    proxy: FaultProxy, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_storage(proxy.url, namespace=namespace, timeout_sec=0.1) as bundle:
+        proxy.lose_replies(10_000, to=b"EVAL")
+        with pytest.raises(StorageUnavailableError) as caught:
+            bundle.intent_retry.increment("f")
+        monkeypatch.setattr("dir_redis.redis.driver._RECOGNISED_SEC", 1.0)
+        bundle.intent_retry._driver._timeout_sec = 300.0
+        began = time.monotonic()
+
+        with pytest.raises(StorageUnavailableError):
+            caught.value.repeat()
+
+        assert time.monotonic() - began < 5
+
+
+def test_a_forked_child_repeats_nothing_of_its_parents(proxy: FaultProxy, namespace: str) -> None:
+    with open_storage(proxy.url, namespace=namespace, timeout_sec=0.1) as bundle:
+        proxy.lose_replies(10_000, to=b"EVAL")
+        with pytest.raises(StorageUnavailableError) as caught:
+            bundle.intent_retry.increment("f")
+        proxy.lose_replies(0, to=b"")
+        with (
+            mock.patch("os.getpid", return_value=os.getpid() + 1),
+            pytest.raises(StorageError, match="for the process to repeat that met it"),
+        ):
+            caught.value.repeat()
+
+
+def test_a_call_that_is_being_retried_ends_with_its_store(
+    proxy: FaultProxy, namespace: str
+) -> None:
+    bundle = open_storage(proxy.url, namespace=namespace, timeout_sec=60)
+    proxy.lose_replies(10_000, to=b"EVAL")
+    driver: Any = bundle.intent_retry._driver  # type: ignore[attr-defined]
+    execute, attempts = driver._execute_command, []
+    driver._execute_command = lambda *command: attempts.append(command) or execute(*command)
+    with ThreadPoolExecutor(1) as pool:
+        retried = pool.submit(bundle.intent_retry.increment, "f")
+        wait_until(lambda: len(attempts) > 2, 30)
+        bundle.close()
+
+        with pytest.raises(StorageUnavailableError, match="was closed meanwhile"):
+            retried.result(timeout=30)
 
 
 def test_what_the_server_has_forgotten_is_not_repeated(

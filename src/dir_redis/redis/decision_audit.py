@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from dir_redis.arguments import checked
@@ -24,7 +23,7 @@ from dir_redis.audit_events import (
     records_of,
 )
 from dir_redis.chain import StoredLink, parse_anchor
-from dir_redis.errors import CorruptRecordError, StorageError, StorageUnavailableError
+from dir_redis.errors import CorruptRecordError
 from dir_redis.fleet_protocols import AuditStreamStorage, EventIterator
 from dir_redis.log_rows import audit_row
 from dir_redis.records import ChainReport
@@ -82,7 +81,8 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
         by_partition: defaultdict[str, list[AuditRecord]] = defaultdict(list)
         for record in records_of(rows, self._limits):
             by_partition[self._keys.log(_LOG, record.dfid)].append(record)
-        yield from self._append_all(list(by_partition.items()), 0)
+        for log, records in by_partition.items():
+            yield self._append_many(log, records)._replace(part=True)
 
     @operation
     def events_for_dfid(self, dfid: str) -> Steps[list[dict[str, Any]]]:
@@ -143,7 +143,7 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
         # Of several partitions all are looked at before the first is written.
         for verb in ("check", "commit") if len(places) > 1 else ("commit",):
             replies = yield [
-                Call(f"decision_audit_{verb}", (groups_key, log), (group, place))
+                Call(f"decision_audit_{verb}", (groups_key, log), (group, place), verb == "commit")
                 for groups_key, log, place in zip(groups, logs, places, strict=True)
             ]
             if any(as_text(reply) == "AHEAD" for reply in replies):
@@ -165,7 +165,7 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
     @operation
     def forget_group(self, group: str) -> Steps[None]:
         keys = self._keys.in_each_partition("audit_groups")
-        yield [Command("HDEL", key, (group,), write=True) for key in keys]
+        yield [Command("HDEL", key, (group,), write=True, part=True) for key in keys]
 
     @operation
     def trim(
@@ -191,7 +191,7 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
                 if found:
                     flows = [self._keys.log_of_flow(_LOG, dfid) for dfid in dfids]
                     keys = (log, groups_key, end_key, *flows)
-                    page = yield Call("decision_audit_trim", keys, (*limits, *dfids))
+                    page = yield Call("decision_audit_trim", keys, (*limits, *dfids), part=True)
                     dropped += int(page)
         return dropped
 
@@ -199,22 +199,6 @@ class RedisDecisionAuditStorage(RedisStorage, AuditStreamStorage):
     def verify_audit(self, *, anchor: str | None = None) -> Steps[ChainReport]:
         anchors = parse_anchor("anchor", anchor, self._keys.partitions)
         return (yield from verify_chains(self._keys, _LOG, anchors, _chained_page, trimmed=True))
-
-    def _append_all(self, batches: list[tuple[str, list[AuditRecord]]], stored: int) -> Steps[None]:
-        """Append the batches of several partitions, of which some rows are stored already."""
-        for position, (log, records) in enumerate(batches):
-            try:
-                yield self._append_many(log, records)
-            except StorageError as error:
-                if not stored:
-                    raise
-                left = batches[position:]
-                total = stored + sum(len(records) for _, records in left)
-                raise StorageUnavailableError(
-                    f"of {total} rows {stored}, of other partitions, are stored; then: {error}",
-                    outcome_unknown=True,
-                ).repeatable(partial(self._driver.run, self._append_all(left, stored))) from error
-            stored += len(records)
 
     def _append_many(self, log: str, records: list[AuditRecord]) -> Call:
         chained = self._store.audit_chain

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
+import math
 import os
 import secrets
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -21,6 +21,7 @@ from dir_redis.durability import IN_MEMORY, Durability
 from dir_redis.errors import (
     CorruptRecordError,
     StorageError,
+    StorageRefusedError,
     StorageUnavailableError,
     UnconfirmedWriteError,
 )
@@ -70,23 +71,33 @@ class _Sent:
     number: int
     at: float
 
+    @property
+    def recognised_until(self) -> float:
+        """Until when a repeat may be sent, so that it is certain to be recognised."""
+        return self.at + _RECOGNISED_SEC
+
 
 @dataclass(slots=True)
-class _CutOff:
-    """Where an operation was cut off: what it asked for, and which replies it has of that."""
+class _Run:
+    """An operation under way, or cut off: then its steps wait where they are.
 
-    error: StorageUnavailableError
-    request: Request | list[Request]
-    sent: _Sent
+    Attributes:
+        steps: the operation.
+        request: what it asked for last, when it was cut off.
+        replies: which replies it has of that, if that is a list.
+        sent: under which number the write was sent whose outcome is unknown.
+        parts_done: how many of its several writes are applied.
+        unconfirmed: how many had a write in time, for each of which that were too few.
+        process: whose it is; a forked child has its parent's by copy.
+    """
+
+    steps: Steps[Any]
+    request: Request | list[Request] | None = None
     replies: list[Any] = field(default_factory=list)
-
-
-class _UnansweredError(Exception):
-    """A write was sent, and nobody knows whether it was applied."""
-
-    def __init__(self, cut_off: _CutOff) -> None:
-        super().__init__(cut_off)
-        self.cut_off = cut_off
+    sent: _Sent | None = None
+    parts_done: int = 0
+    unconfirmed: list[int] = field(default_factory=list)
+    process: int = field(default_factory=os.getpid)
 
 
 class _Sessions:
@@ -157,79 +168,69 @@ class RedisDriver:
         Raises:
             StorageError: whatever went wrong, in terms of the store.
         """
-        return self._run(steps, None)
-
-    def _run(self, steps: Steps[T], cut_off: _CutOff | None) -> T:
-        confirmed: list[int] = []
-        result = self._run_to_end(steps, cut_off, confirmed)
-        if confirmed:
-            raise UnconfirmedWriteError(self._durability.text, min(confirmed), result)
+        result: T = self._go_on(_Run(steps))
         return result
 
-    def _run_to_end(self, steps: Steps[T], cut_off: _CutOff | None, confirmed: list[int]) -> T:
-        request: Request | list[Request] = [] if cut_off is None else cut_off.request
+    def _go_on(self, run: _Run) -> Any:
+        result = self._run_to_end(run)
+        if run.unconfirmed:
+            raise UnconfirmedWriteError(self._durability.text, min(run.unconfirmed), result)
+        return result
+
+    def _run_to_end(self, run: _Run) -> Any:
+        request = run.request
         try:
-            if cut_off is None:
-                request = next(steps)
+            if request is None:
+                request = next(run.steps)
             while True:
                 try:
-                    reply = self._reply_to(request, cut_off, confirmed)
-                    cut_off = None
-                except _UnansweredError as unanswered:
-                    # The steps stay where they are, so that the operation can go on from there.
-                    raise self._repeatable(steps, unanswered.cut_off) from unanswered.__cause__
+                    reply = self._reply_to(request, run)
+                except (StorageUnavailableError, StorageRefusedError) as error:
+                    if run.sent is not None or run.parts_done:
+                        run.request = request
+                        raise self._repeatable(run, error) from (error.__cause__ or error)
+                    run.replies = []
+                    request = run.steps.throw(error)
                 except BaseException as error:
-                    cut_off = None
-                    request = steps.throw(error)
+                    run.replies = []
+                    request = run.steps.throw(error)
                 else:
-                    request = steps.send(reply)
+                    request = run.steps.send(reply)
         except StopIteration as done:
-            result: T = done.value
-            return result
+            return done.value
         except UnicodeDecodeError as error:
             requests = request if isinstance(request, list) else [request]
-            keys = {key for one in requests for key in one.keys}
+            keys = {key for one in requests if one is not None for key in one.keys}
             raise CorruptRecordError(
                 " or ".join(sorted(keys)), f"it should hold UTF-8 ({error})"
             ) from error
 
-    def _reply_to(
-        self, request: Request | list[Request], cut_off: _CutOff | None, confirmed: list[int]
-    ) -> Any:
+    def _reply_to(self, request: Request | list[Request], run: _Run) -> Any:
         if not isinstance(request, list):
-            return self._send(request, None if cut_off is None else cut_off.sent, confirmed)
-        replies = [] if cut_off is None else cut_off.replies
-        for one in request[len(replies) :]:
-            sent, cut_off = None if cut_off is None else cut_off.sent, None
-            try:
-                replies.append(self._send(one, sent, confirmed))
-            except _UnansweredError as unanswered:
-                unanswered.cut_off.replies = replies
-                unanswered.cut_off.request = request
-                raise
+            return self._send(request, run)
+        while len(run.replies) < len(request):
+            run.replies.append(self._send(request[len(run.replies)], run))
+        replies, run.replies = run.replies, []
         return replies
 
-    def _repeatable(self, steps: Steps[Any], cut_off: _CutOff) -> StorageUnavailableError:
-        """The error of a write whose outcome is unknown, with the way to go on."""
-        error = cut_off.error
+    def _repeatable(self, run: _Run, error: StorageError) -> StorageUnavailableError:
+        """The error of an operation that may be done in part, with the way to go on."""
+        if run.sent is None or not isinstance(error, StorageUnavailableError):
+            done = "one of its writes is" if run.parts_done == 1 else "some of its writes are"
+            error = StorageUnavailableError(f"{done} applied; then: {error}", outcome_unknown=True)
 
         def go_on() -> Any:
-            if time.monotonic() - cut_off.sent.at > _RECOGNISED_SEC:
+            if run.process != os.getpid():
+                raise StorageError(f"this is for the process to repeat that met it: {error}")
+            if run.sent is not None and time.monotonic() >= run.sent.recognised_until:
                 raise StorageError(
                     f"it is too late to repeat this: the store has forgotten its number ({error})"
                 )
-            return self._run(steps, cut_off)
+            return self._go_on(run)
 
         return error.repeatable(go_on)
 
-    def _send(self, request: Request, sent: _Sent | None, confirmed: list[int]) -> Any:
-        """Send one request.
-
-        Args:
-            request: the request.
-            sent: under which number it was sent before, if it was.
-            confirmed: gets how many had the write in time, if those are too few.
-        """
+    def _send(self, request: Request, run: _Run) -> Any:
         if isinstance(request, WaitForItem | WaitForEntries):
             return self._wait(request)
         if isinstance(request, Command):
@@ -237,7 +238,8 @@ class RedisDriver:
                 return self._attempt(
                     (request.name, request.key, *request.arguments), request.name, (request.key,)
                 )
-            request = Call("command_once", (request.key,), (request.name, *request.arguments))
+            words = (request.name, *request.arguments)
+            request = Call("command_once", (request.key,), words, request.part)
         called = script(request.script)
         if not called.once:
             return self._attempt(
@@ -245,7 +247,7 @@ class RedisDriver:
                 called.name,
                 request.keys,
             )
-        is_repeat = sent is not None
+        sent, is_repeat = run.sent, run.sent is not None
         if sent is None:
             session = self._sessions.borrow()
             sent = _Sent(session, next(session.numbers), time.monotonic())
@@ -259,17 +261,22 @@ class RedisDriver:
                 write=True,
                 # Whatever becomes of a repeat says nothing about the attempts before it.
                 maybe_applied=is_repeat,
+                latest=sent.recognised_until,
             )
         except StorageUnavailableError as error:
-            if error.outcome_unknown:
-                raise _UnansweredError(_CutOff(error, request, sent)) from error.__cause__
+            run.sent = sent if error.outcome_unknown else None
             raise
+        except BaseException:
+            run.sent = None
+            raise
+        run.sent = None
+        run.parts_done += request.part
         # Not after an error: a request that got lost may still arrive and must find its number.
         self._sessions.give_back(sent.session)
         if self._durability is not IN_MEMORY:
             reply, count = reply
             if count < max(self._durability.replicas, int(self._durability.disk)):
-                confirmed.append(count)
+                run.unconfirmed.append(count)
                 if self._connection.fails_over:
                     self._connection.ask_anew()  # its replicas may have left it for another
         return reply
@@ -280,6 +287,7 @@ class RedisDriver:
         A wait is never repeated here: whoever waits has to show that it is alive, and its next
         look is retried like any other operation.
         """
+        self._check_open()
         seconds = min(request.seconds, self._connection.longest_wait_sec)
         if self._waits is not None and not self._waits.acquire(blocking=False):
             time.sleep(min(seconds, _POLL_SEC))
@@ -310,10 +318,10 @@ class RedisDriver:
         *,
         write: bool = False,
         maybe_applied: bool = False,
+        latest: float = math.inf,
     ) -> Any:
-        if self._closed.is_set():
-            raise StorageError(f"the store at {self._connection.where} was closed")
-        deadline = time.monotonic() + self._timeout_sec
+        self._check_open()
+        deadline = min(time.monotonic() + self._timeout_sec, latest)
         failed: Exception | None = None
         execute = self._execute_command
         if write and self._durability is not IN_MEMORY:
@@ -324,8 +332,13 @@ class RedisDriver:
             command = _with_source(command, operation)
         except DRIVER_ERRORS as error:
             failed = error
+
+        def send() -> Any:
+            self._check_open(write=write)
+            return _execute(execute, command, operation)
+
         return until_answered(
-            partial(_execute, execute, command, operation),
+            send,
             operation=operation,
             keys=keys,
             where=self._connection.where,
@@ -337,6 +350,16 @@ class RedisDriver:
             failed=failed,
             ask_anew=self._connection.ask_anew,
         )
+
+    def _check_open(self, *, write: bool = False) -> None:
+        """Refuse to send once the store is closed; of a write an earlier attempt may be applied."""
+        if self._closed.is_set():
+            message = f"the store at {self._connection.where} was closed"
+            raise (
+                StorageUnavailableError(f"{message} meanwhile", outcome_unknown=True)
+                if write
+                else StorageError(message)
+            )
 
     def _execute_confirmed(self, *command: Argument) -> tuple[Any, int]:
         """Send a write; return its reply, and how many replicas or disks have it by now."""

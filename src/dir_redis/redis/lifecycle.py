@@ -99,7 +99,7 @@ class RedisLifecycleStorage(RedisStorage, FlowStatusStorage):
             _raise_conflict(dfid, expected, reply)
             return reply == "CLOSED"
         # In this order: what is cut off here is found to be closed already, and finished.
-        reply = as_text((yield Call("lifecycle_close", keys, arguments)))
+        reply = as_text((yield Call("lifecycle_close", keys, arguments, part=True)))
         _raise_conflict(dfid, expected, reply)
         released = "AGAIN"
         while released == "AGAIN":

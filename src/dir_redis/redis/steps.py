@@ -26,12 +26,14 @@ class Command(NamedTuple):
         key: its key.
         arguments: what follows the key.
         write: whether it changes anything; a write is applied at most once.
+        part: as of a :class:`Call`.
     """
 
     name: str
     key: str
     arguments: tuple[Argument, ...] = ()
     write: bool = False
+    part: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -46,11 +48,14 @@ class Call(NamedTuple):
         script: the stem of its file in ``lua/``.
         keys: its KEYS, without the operation session of a write.
         arguments: its ARGV, without the operation number of a write.
+        part: whether it is one of several writes of an operation, so that what comes after it
+            cannot fail as if nothing had been done.
     """
 
     script: str
     keys: tuple[str, ...]
     arguments: tuple[Argument, ...] = ()
+    part: bool = False
 
 
 class WaitForItem(NamedTuple):
