@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -94,10 +94,8 @@ def main() -> None:
 
 def measure(sizes: Sizes) -> dict[str, list[Table]]:
     """The tables of the page, by the place they go to."""
-    with server() as url:
-        in_memory = _costs(url, sizes)
-    with folder() as where, server(where / "costs", **NO_REWRITE) as url:
-        on_disk = _costs(url, sizes)
+    with folder() as where, server() as memory, server(where / "costs", **NO_REWRITE) as disk:
+        in_memory, on_disk = _costs((memory, disk), sizes)
     with folder() as where:
         left = {
             name: kept(where / name, steps, sizes.flows_left)
@@ -117,28 +115,37 @@ def measure(sizes: Sizes) -> dict[str, list[Table]]:
     }
 
 
-def _costs(url: str, sizes: Sizes) -> dict[str, Cost]:
-    """What each step of a flow costs, by its name: medians over blocks of flows."""
-    told: dict[str, list[Cost]] = {}
+def _costs(urls: Sequence[str], sizes: Sizes) -> list[dict[str, Cost]]:
+    """What each step of a flow costs each server, by its name: medians over blocks of flows."""
     nothing = Step("nothing", False, lambda *_: None)
     steps = (nothing, *ESCALATED, CLOSE_IN_0)
-    with closing(plain_client(url)) as client, redis_storage(url, partitions=PARTITIONS) as bundle:
-        register_agents(bundle)
+    told: list[dict[str, list[Cost]]] = [{step.name: [] for step in steps} for _ in urls]
+    with ExitStack() as running:
+        clients = [running.enter_context(closing(plain_client(url))) for url in urls]
+        bundles = [running.enter_context(redis_storage(url, partitions=PARTITIONS)) for url in urls]
+        for bundle in bundles:
+            register_agents(bundle)
         for block in range(sizes.blocks + 1):  # the first is not counted: it loads the scripts
             dfids = [dfid_of(number, f"block {block} ") for number in range(sizes.block)]
             for step in steps:
-                before = counters(client)
-                for dfid in dfids:
-                    step.run(bundle, dfid)
-                after = counters(client)
-                if block:
-                    cost = {name: (after[name] - before[name]) / len(dfids) for name in COUNTED}
-                    told.setdefault(step.name, []).append(cost)
+                for client, bundle, of_server in zip(clients, bundles, told, strict=True):
+                    before = counters(client)
+                    for dfid in dfids:
+                        step.run(bundle, dfid)
+                    after = counters(client)
+                    if block:
+                        cost = {name: (after[name] - before[name]) / len(dfids) for name in COUNTED}
+                        of_server[step.name].append(cost)
+    return [_medians(of_server, nothing.name) for of_server in told]
+
+
+def _medians(told: dict[str, list[Cost]], nothing: str) -> dict[str, Cost]:
+    """Of each step's blocks the medians, without what looking at the counters costs itself."""
     costs = {
         step: {name: median(cost[name] for cost in of_blocks) for name in COUNTED}
         for step, of_blocks in told.items()
     }
-    looking = costs.pop(nothing.name)
+    looking = costs.pop(nothing)
     return {
         step: {name: max(0.0, cost[name] - looking[name]) for name in COUNTED}
         for step, cost in costs.items()
