@@ -87,7 +87,13 @@ def run_once(
     deadline = time.monotonic() + wait_sec
     while True:
         asked = time.monotonic()
-        claim = storage.claim(key, fingerprint=fingerprint, lease_sec=lease_sec, owner=name)
+        try:
+            claim = storage.claim(key, fingerprint=fingerprint, lease_sec=lease_sec, owner=name)
+        except UnconfirmedWriteError as error:
+            # The step has not begun: let others try at once, rather than after the lease.
+            if isinstance(error.result, Claim) and error.result.state is ClaimState.NEW:
+                _abandon_quietly(storage, error.result)
+            raise UnconfirmedWriteError(error.wanted, error.confirmed) from error
         if claim.state is ClaimState.NEW:
             return _run(storage, claim, func, lease_sec, ttl_sec, leased_at=asked)
         if claim.state is ClaimState.IN_PROGRESS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,13 +15,15 @@ from dir_redis.redis.connection import connect
 from tests.hostile.test_fuzz import DOCUMENTED
 from tests.redis_only.conftest import commands_sent
 from tests.redis_only.test_costs import READS
-from tests.redis_only.test_once import WRITES
+from tests.redis_only.test_once import INTENT, WRITES
 from tests.servers import keys_of
 
+ANOTHER = SimpleNamespace(**{**vars(INTENT), "dfid": "another"})
 OPERATIONS: dict[str, Callable[[StorageBundle], Any]] = {
     **READS,
     **WRITES,
     "init_schema": lambda b: b.context.init_schema(),
+    "append of another flow": lambda b: b.decision_ledger.append(ANOTHER, agent_id="a"),
     "verify_ledger": lambda b: b.decision_ledger.verify_ledger(),
     "verify_audit": lambda b: b.decision_audit.verify_audit(),
     "trim": lambda b: b.decision_audit.trim(max_rows=1),

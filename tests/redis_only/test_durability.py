@@ -115,6 +115,18 @@ def test_a_step_whose_result_is_not_confirmed_is_not_stored_again_and_again(pair
         assert bundle.idempotency.get("k") == {"paid": 5}
 
 
+def test_a_step_whose_claim_is_not_confirmed_does_not_begin_and_is_free_again(pair: Pair) -> None:
+    with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
+        pair.pause_replica()
+
+        with pytest.raises(UnconfirmedWriteError) as caught:
+            bundle.idempotency.run_once("k", lambda _: pytest.fail("the step ran"))
+
+        assert caught.value.result is None
+    with open_storage(pair.url) as bundle:
+        assert bundle.idempotency.run_once("k", lambda _: 1, wait_sec=0) == 1
+
+
 def test_more_replicas_than_there_are_confirm_nothing(
     pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -176,13 +188,36 @@ def test_a_server_that_forgot_its_scripts_confirms_too(pair: Pair) -> None:
         assert bundle.intent_retry.increment("f").count == 2
 
 
-def test_a_server_that_answers_after_its_disk_needs_no_further_word(pair: Pair) -> None:
+def test_a_server_is_asked_about_its_disk_even_if_it_answers_after_it(
+    pair: Pair, binary: Path
+) -> None:
+    """It may be set otherwise, or another take over; only one that cannot be asked is believed."""
     with open_storage(pair.url, durability="disk") as bundle:
-        before = pair.admin.info("commandstats")
         assert works(bundle)
-        after = pair.admin.info("commandstats")
+        asked = "cmdstat_waitaof" in pair.admin.info("commandstats")
+        assert asked == (binary == valkey_binary())
+        if asked:
+            pair.admin.config_set("appendfsync", "no")
+            with pytest.raises(UnconfirmedWriteError):
+                bundle.intent_retry.increment("f")
 
-    assert {"cmdstat_wait", "cmdstat_waitaof"}.isdisjoint(after.keys() - before.keys())
+
+def test_every_node_of_a_cluster_is_looked_at(
+    servers: Any, namespace: str, real_server: str
+) -> None:
+    """A node without an append-only file cannot keep what the others can."""
+    if real_server != "cluster":
+        return
+    with connect(servers.url("cluster"), attempt_timeout_sec=5).client as client:
+        primaries = [client.get_redis_connection(node) for node in client.get_primaries()]
+        for primary in primaries[:-1]:
+            primary.config_set("appendonly", "yes")
+        try:
+            with pytest.raises(StorageConfigurationError, match="keeps no append-only file"):
+                open_storage(servers.url("cluster"), namespace=namespace, durability="disk")
+        finally:
+            for primary in primaries:
+                primary.config_set("appendonly", "no")
 
 
 def test_a_disk_that_is_a_second_behind_is_waited_for_where_the_server_can_say(

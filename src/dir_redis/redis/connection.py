@@ -118,13 +118,13 @@ class Connection:
             return [client.info(target_nodes=node) for node in client.get_primaries()]
         return [client.info()]
 
-    def config(self, name: str) -> str | None:
-        """One setting of the server, of a cluster one primary's; None if it has no such setting."""
+    def config(self, name: str) -> list[str | None]:
+        """A setting of the server, or of each primary of a cluster; None where there is none."""
         client = self.client
+        clients: list[Any] = [client]
         if isinstance(client, RedisCluster):
-            client = client.get_redis_connection(client.get_primaries()[0])
-        value: str | None = client.config_get(name).get(name)
-        return value
+            clients = [client.get_redis_connection(node) for node in client.get_primaries()]
+        return [one.config_get(name).get(name) for one in clients]
 
     @property
     def execute_command(self) -> Callable[..., Any]:
@@ -275,11 +275,12 @@ def mask_secrets(url: str) -> str:
     def hide(option: re.Match[str]) -> str:
         return f"{option[1]}=***" if "password" in unquote(option[1]).lower() else option[0]
 
-    masked = re.sub(r"((?:^|[?&])[^=&?]*)=[^&]*", hide, url)
+    masked = re.sub(r"((?:^|[?&;])[^=&;?]*)=[^&;]*", hide, url)
     # A password may hold what should have been percent-encoded: up to the last @ it is secret.
     credentials, at, rest = masked.rpartition("@")
     if not at:
-        return masked
+        # Where a port should be and is none, somebody forgot the host behind a password.
+        return re.sub(r"(://[^/?#\[]*?):(?!\d*(?:[,/?#]|$))[^/?#,]+", r"\1:***", masked)
     scheme, separator, pair = credentials.partition("://")
     if not separator:
         scheme, pair = "", credentials

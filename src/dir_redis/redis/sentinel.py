@@ -26,7 +26,7 @@ class Sentinels(Sentinel):
         for number, one in enumerate(self.sentinels):
             try:
                 primaries: Any = one.sentinel_masters()
-            except (redis.ConnectionError, redis.TimeoutError) as error:
+            except redis.RedisError as error:  # one that refuses is no reason not to ask the next
                 reason = error
                 continue
             state = primaries.get(service_name)

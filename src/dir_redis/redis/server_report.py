@@ -31,6 +31,7 @@ class ServerReport:
         replicas: how many replicas are connected; None if unknown.
         min_replicas: how many it demands before it takes a write; None if unknown.
         maxmemory_policy: what it does when memory is short; None if unknown.
+        waits_for_disk: whether every server has WAITAOF, which says when a write is on the disk.
         can_lose: one sentence for each way in which acknowledged writes can be lost.
     """
 
@@ -40,6 +41,7 @@ class ServerReport:
     replicas: int | None = None
     min_replicas: int | None = None
     maxmemory_policy: str | None = None
+    waits_for_disk: bool = False
     can_lose: tuple[str, ...] = field(default=())
 
     @property
@@ -77,7 +79,10 @@ def look_at_server(
         logger.log(level, "its version and settings go unchecked: %s", error)
         return ServerReport()
     reports = []
-    for about in nodes:
+    appendfsync = _setting(connection, "appendfsync", timeout_sec, len(nodes))
+    min_replicas = _setting(connection, "min-replicas-to-write", timeout_sec, len(nodes))
+    waits = all(_numbers(str(about["redis_version"])) >= _WAITAOF_SERVER for about in nodes)
+    for number, about in enumerate(nodes):
         _check_version(connection, about)
         policy = about.get("maxmemory_policy", "noeviction")
         if check_policy and policy != "noeviction":
@@ -86,11 +91,9 @@ def look_at_server(
                 "budgets vanish silently: CONFIG SET maxmemory-policy noeviction, or open with "
                 "check_policy=False to accept it"
             )
-        appendfsync = _setting(connection, "appendfsync", timeout_sec)
-        min_replicas = _setting(connection, "min-replicas-to-write", timeout_sec)
-        report = _report(about, appendfsync, min_replicas)
-        _check_durability(connection, about, report, durability)
-        reports.append(report)
+        reports.append(_report(about, appendfsync[number], min_replicas[number], waits=waits))
+    for report in reports:
+        check_durability(connection.where, report, durability)
     return max(reports, key=lambda report: len(report.can_lose))
 
 
@@ -108,40 +111,38 @@ def _check_version(connection: Connection, about: Mapping[str, Any]) -> None:
         )
 
 
-def _check_durability(
-    connection: Connection, about: Mapping[str, Any], report: ServerReport, wanted: Durability
-) -> None:
+def check_durability(where: str, report: ServerReport, wanted: Durability) -> None:
+    """Refuse what a server cannot confirm.
+
+    Raises:
+        StorageConfigurationError: it keeps no file, or does not say what is in it.
+    """
     if wanted.disk and not report.aof:
         raise StorageConfigurationError(
-            f"{connection.where} keeps no append-only file, so that durability 'disk' cannot be "
+            f"{where} keeps no append-only file, so that durability 'disk' cannot be "
             "had: CONFIG SET appendonly yes"
         )
-    if wanted.disk and not (confirms_by_itself(report) or can_wait_for_disk(report)):
+    if wanted.disk and not report.waits_for_disk and report.appendfsync != "always":
         raise StorageConfigurationError(
-            f"{connection.where} runs version {about['redis_version']}, which cannot say whether a "
+            f"{where} runs {report.version}, which cannot say whether a "
             "write is on the disk: CONFIG SET appendfsync always, or use Redis 7.2 or Valkey"
+        )
+    if wanted.replicas and not report.version:
+        raise StorageConfigurationError(
+            f"{where} does not say what it is set to, so that durability {wanted.text!r} cannot "
+            "be had"
         )
     if wanted.replicas and (report.replicas or 0) < wanted.replicas:
         logger.warning(
             "%s has %s replicas connected; until there are %d no write can be confirmed",
-            connection.where,
+            where,
             report.replicas,
             wanted.replicas,
         )
 
 
-def confirms_by_itself(report: ServerReport) -> bool:
-    """Whether the server answers a write only once it is on its disk."""
-    return bool(report.aof) and report.appendfsync == "always"
-
-
-def can_wait_for_disk(report: ServerReport) -> bool:
-    """Whether the server has WAITAOF."""
-    return _numbers(report.version.rpartition(" ")[2]) >= _WAITAOF_SERVER
-
-
 def _report(
-    about: Mapping[str, Any], appendfsync: str | None, min_replicas: str | None
+    about: Mapping[str, Any], appendfsync: str | None, min_replicas: str | None, *, waits: bool
 ) -> ServerReport:
     aof = about.get("aof_enabled") in (1, "1")
     replicas = int(about.get("connected_slaves", 0))
@@ -173,17 +174,18 @@ def _report(
         replicas,
         None if min_replicas is None else int(min_replicas),
         policy,
+        waits,
         tuple(can_lose),
     )
 
 
-def _setting(connection: Connection, name: str, timeout_sec: float) -> str | None:
-    """A setting, if the user may ask for it."""
+def _setting(connection: Connection, name: str, timeout_sec: float, nodes: int) -> list[str | None]:
+    """A setting of each server, if the user may ask for it."""
     try:
         found = patiently(partial(connection.config, name), connection.where, timeout_sec)
     except StorageRefusedError:
-        return None
-    return found
+        found = []
+    return [*found, *[None] * nodes][:nodes]
 
 
 def _numbers(version: str) -> tuple[int, ...]:

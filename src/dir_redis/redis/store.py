@@ -19,7 +19,7 @@ from dir_redis.redis.driver import MAX_TIMEOUT_SEC, RedisDriver
 from dir_redis.redis.keys import MAX_PARTITIONS, Keys, check_namespace, opening_keys
 from dir_redis.redis.replies import as_text
 from dir_redis.redis.retries import patiently
-from dir_redis.redis.server_report import ServerReport, confirms_by_itself, look_at_server
+from dir_redis.redis.server_report import ServerReport, check_durability, look_at_server
 from dir_redis.redis.steps import Call, Steps
 
 SCHEMA_VERSION = 2
@@ -149,11 +149,10 @@ class RedisStore:
         Raises:
             StorageConfigurationError: the server cannot confirm that.
         """
+        # By what opening found out: for one call nobody is asked again.
+        check_durability(self.where, self.server, durability)
         other = copy.copy(self)
-        other.server = look_at_server(
-            self._connection, self._timeout_sec, check_policy=False, durability=durability
-        )
-        other.driver = self.driver.with_durability(_to_be_asked(durability, other.server))
+        other.driver = self.driver.with_durability(_to_be_asked(durability, self.server))
         return other
 
     def settle(self) -> None:
@@ -183,8 +182,12 @@ class RedisStore:
 
 
 def _to_be_asked(durability: Durability, server: ServerReport) -> Durability:
-    """What confirms a write besides the server's reply; nothing where that comes after the disk."""
-    return IN_MEMORY if durability.disk and confirms_by_itself(server) else durability
+    """What confirms a write besides the server's reply.
+
+    WAITAOF even where the reply comes after the disk already: that setting may change, and another
+    server may take over. Only a server without it is believed.
+    """
+    return IN_MEMORY if durability.disk and not server.waits_for_disk else durability
 
 
 def _way_out(schema: int, partitions: int) -> str:
