@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dir_redis import StorageBundle, StorageError, memory_storage, open_storage, verify_store
+from dir_redis import (
+    StorageBundle,
+    StorageConfigurationError,
+    StorageError,
+    memory_storage,
+    open_storage,
+    verify_store,
+)
 from dir_redis.redis.connection import Client, connect
 from dir_redis.redis.keys import Keys
 from dir_redis.verify.redis_keys import KINDS
@@ -611,10 +619,58 @@ def test_what_lies_in_the_wrong_partition_is_named(
     assert findings >= expected
 
 
-def test_a_store_is_named_by_its_url(server_url: str) -> None:
-    report = verify_store(server_url)
+def test_a_store_is_named_by_its_url_and_namespace(server_url: str, raw_server: Client) -> None:
+    open_storage(server_url, namespace="kinds-of-keys").close()
+    raw_server.set("{kinds-of-keys:0}:nope", "1")
 
-    assert report.where.endswith("(namespace 'dir')")
+    report = verify_store(server_url, namespace="kinds-of-keys")
+
+    assert report.where.endswith("(namespace 'kinds-of-keys')")
+    assert [found.kind for found in report.findings] == ["unknown key"]
+
+
+def test_a_namespace_that_is_not_there_is_refused_and_not_made(
+    server_url: str, raw_server: Client
+) -> None:
+    with pytest.raises(StorageConfigurationError, match="no namespace 'kinds-of-keys'"):
+        verify_store(server_url, namespace="kinds-of-keys")
+
+    assert keys_of(raw_server, "kinds-of-keys") == []
+
+
+def test_a_namespace_of_another_schema_is_refused_and_not_brought_over(
+    server_url: str, raw_server: Client
+) -> None:
+    meta = "{kinds-of-keys:0}:meta"
+    raw_server.hset(meta, mapping={"schema": 1, "partitions": 1, "amount_places": 8})
+
+    with pytest.raises(StorageConfigurationError, match="of schema version 1, not 2"):
+        verify_store(server_url, namespace="kinds-of-keys")
+
+    assert raw_server.hget(meta, "schema") == b"1"
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "embedded"])
+def test_what_is_not_on_the_disk_is_refused_and_not_made(tmp_path: Path, scheme: str) -> None:
+    with pytest.raises(StorageConfigurationError, match="there is no"):
+        verify_store(f"{scheme}:///{tmp_path / 'nothing'}")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_embedded_store_is_verified_by_its_url(tmp_path: Path) -> None:
+    url = f"embedded:///{tmp_path / 'kept'}"
+    with open_storage(url, namespace="mine") as bundle:
+        bundle.context.set_session("a", "{}")
+
+    assert verify_store(url, namespace="mine").checked >= 2
+    with pytest.raises(StorageConfigurationError, match="no namespace 'dir'"):
+        verify_store(url)
+
+
+def test_options_are_for_a_url(store: StorageBundle) -> None:
+    with pytest.raises(TypeError, match="namespace can only be given for a URL"):
+        verify_store(store, namespace="dir")
 
 
 @pytest.mark.parametrize("damage", ["gone", "out of order", "of another flow"])
