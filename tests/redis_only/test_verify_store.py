@@ -13,13 +13,16 @@ from dir_redis import (
     StorageBundle,
     StorageConfigurationError,
     StorageError,
+    embedded_storage,
     memory_storage,
     open_storage,
     verify_store,
 )
 from dir_redis.redis.connection import Client, connect
 from dir_redis.redis.keys import Keys
+from dir_redis.verify import redis_reservations
 from dir_redis.verify.redis_keys import KINDS
+from dir_redis.verify.redis_reservations import parse_flow
 from tests.conftest import SERVERS
 from tests.migrate.full_store import fill
 from tests.redis_only.test_once import WRITES
@@ -692,6 +695,42 @@ def test_damage_to_a_long_list_is_named(
 
     assert {found.key for found in findings} == {key}
     assert len(findings) == 1
+
+
+@pytest.fixture
+def alone() -> Iterator[tuple[StorageBundle, Client]]:
+    """A server of its own, of which all commands are this test's."""
+    with embedded_storage(timeout_sec=20) as bundle:
+        assert bundle.url
+        with connect(bundle.url, attempt_timeout_sec=5).client as raw:
+            yield bundle, raw
+
+
+def test_what_a_flow_holds_is_read_and_parsed_a_few_times(
+    alone: tuple[StorageBundle, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, raw = alone
+    bundle.resource_lock.reserve("flow", {f"resource-{number}": 1 for number in range(600)})
+    for number in range(600):  # and as many places that it has not
+        raw.zadd("{dir:0}:lock_holders", {f"{len(f'no-{number}')}:no-{number}:flow": 0})
+    parsed: list[str] = []
+
+    def parse(key: str, dfid: str, text: Any) -> redis_reservations.Flow:
+        parsed.append(dfid)
+        return parse_flow(key, dfid, text)
+
+    monkeypatch.setattr(redis_reservations, "parse_flow", parse)
+    raw.config_resetstat()
+
+    report = verify_store(bundle)
+
+    assert {(found.key, found.kind) for found in report.findings} == {
+        ("{dir:0}:lock_holders", "orphan")
+    }
+    assert len(report.findings) == 600
+    # Of each resource its total is read; what the flow holds only with some pages.
+    assert raw.info("commandstats")["cmdstat_hget"]["calls"] < 600 + 40
+    assert len(parsed) < 20
 
 
 def test_a_bundle_of_several_stores_is_refused(store: StorageBundle) -> None:
