@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dir_redis import StorageBundle, StorageError, memory_storage, open_storage, verify_store
+from dir_redis import (
+    StorageBundle,
+    StorageConfigurationError,
+    StorageError,
+    embedded_storage,
+    memory_storage,
+    open_storage,
+    verify_store,
+)
 from dir_redis.redis.connection import Client, connect
 from dir_redis.redis.keys import Keys
+from dir_redis.verify import redis_reservations
 from dir_redis.verify.redis_keys import KINDS
+from dir_redis.verify.redis_reservations import parse_flow
 from tests.conftest import SERVERS
 from tests.migrate.full_store import fill
 from tests.redis_only.test_once import WRITES
@@ -611,10 +622,58 @@ def test_what_lies_in_the_wrong_partition_is_named(
     assert findings >= expected
 
 
-def test_a_store_is_named_by_its_url(server_url: str) -> None:
-    report = verify_store(server_url)
+def test_a_store_is_named_by_its_url_and_namespace(server_url: str, raw_server: Client) -> None:
+    open_storage(server_url, namespace="kinds-of-keys").close()
+    raw_server.set("{kinds-of-keys:0}:nope", "1")
 
-    assert report.where.endswith("(namespace 'dir')")
+    report = verify_store(server_url, namespace="kinds-of-keys")
+
+    assert report.where.endswith("(namespace 'kinds-of-keys')")
+    assert [found.kind for found in report.findings] == ["unknown key"]
+
+
+def test_a_namespace_that_is_not_there_is_refused_and_not_made(
+    server_url: str, raw_server: Client
+) -> None:
+    with pytest.raises(StorageConfigurationError, match="no namespace 'kinds-of-keys'"):
+        verify_store(server_url, namespace="kinds-of-keys")
+
+    assert keys_of(raw_server, "kinds-of-keys") == []
+
+
+def test_a_namespace_of_another_schema_is_refused_and_not_brought_over(
+    server_url: str, raw_server: Client
+) -> None:
+    meta = "{kinds-of-keys:0}:meta"
+    raw_server.hset(meta, mapping={"schema": 1, "partitions": 1, "amount_places": 8})
+
+    with pytest.raises(StorageConfigurationError, match="of schema version 1, not 2"):
+        verify_store(server_url, namespace="kinds-of-keys")
+
+    assert raw_server.hget(meta, "schema") == b"1"
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "embedded"])
+def test_what_is_not_on_the_disk_is_refused_and_not_made(tmp_path: Path, scheme: str) -> None:
+    with pytest.raises(StorageConfigurationError, match="there is no"):
+        verify_store(f"{scheme}:///{tmp_path / 'nothing'}")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_embedded_store_is_verified_by_its_url(tmp_path: Path) -> None:
+    url = f"embedded:///{tmp_path / 'kept'}"
+    with open_storage(url, namespace="mine") as bundle:
+        bundle.context.set_session("a", "{}")
+
+    assert verify_store(url, namespace="mine").checked >= 2
+    with pytest.raises(StorageConfigurationError, match="no namespace 'dir'"):
+        verify_store(url)
+
+
+def test_options_are_for_a_url(store: StorageBundle) -> None:
+    with pytest.raises(TypeError, match="namespace can only be given for a URL"):
+        verify_store(store, namespace="dir")
 
 
 @pytest.mark.parametrize("damage", ["gone", "out of order", "of another flow"])
@@ -636,6 +695,42 @@ def test_damage_to_a_long_list_is_named(
 
     assert {found.key for found in findings} == {key}
     assert len(findings) == 1
+
+
+@pytest.fixture
+def alone() -> Iterator[tuple[StorageBundle, Client]]:
+    """A server of its own, of which all commands are this test's."""
+    with embedded_storage(timeout_sec=20) as bundle:
+        assert bundle.url
+        with connect(bundle.url, attempt_timeout_sec=5).client as raw:
+            yield bundle, raw
+
+
+def test_what_a_flow_holds_is_read_and_parsed_a_few_times(
+    alone: tuple[StorageBundle, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, raw = alone
+    bundle.resource_lock.reserve("flow", {f"resource-{number}": 1 for number in range(600)})
+    for number in range(600):  # and as many places that it has not
+        raw.zadd("{dir:0}:lock_holders", {f"{len(f'no-{number}')}:no-{number}:flow": 0})
+    parsed: list[str] = []
+
+    def parse(key: str, dfid: str, text: Any) -> redis_reservations.Flow:
+        parsed.append(dfid)
+        return parse_flow(key, dfid, text)
+
+    monkeypatch.setattr(redis_reservations, "parse_flow", parse)
+    raw.config_resetstat()
+
+    report = verify_store(bundle)
+
+    assert {(found.key, found.kind) for found in report.findings} == {
+        ("{dir:0}:lock_holders", "orphan")
+    }
+    assert len(report.findings) == 600
+    # Of each resource its total is read; what the flow holds only with some pages.
+    assert raw.info("commandstats")["cmdstat_hget"]["calls"] < 600 + 40
+    assert len(parsed) < 20
 
 
 def test_a_bundle_of_several_stores_is_refused(store: StorageBundle) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Unpack
 
 from dir_redis.bundle import StorageBundle
 from dir_redis.memory.storage import MemoryStorage
-from dir_redis.opening import open_storage
 from dir_redis.redis.storage import RedisStorage
+from dir_redis.redis.store import RedisOptions
 from dir_redis.sqlite.storage import SqliteStorage
 from dir_redis.verify.chains import chain_findings
 from dir_redis.verify.memory import memory_findings
+from dir_redis.verify.opening import opened_as_it_is
 from dir_redis.verify.redis import RedisWalk
 from dir_redis.verify.report import MOST_FINDINGS, Finding, StoreReport
 from dir_redis.verify.sqlite import sqlite_findings
@@ -21,7 +23,10 @@ __all__ = ["Finding", "StoreReport", "verify_store"]
 
 
 def verify_store(
-    store: StorageBundle | str, *, progress: Callable[[int], None] | None = None
+    store: StorageBundle | str,
+    *,
+    progress: Callable[[int], None] | None = None,
+    **options: Unpack[RedisOptions],
 ) -> StoreReport:
     """Walk through a whole store and name every inconsistency; nothing is changed.
 
@@ -32,19 +37,28 @@ def verify_store(
     Args:
         store: a bundle, or a URL as :func:`~dir_redis.open_storage` takes.
         progress: called now and then with the number of records looked at so far.
+        options: for a URL, what the store is opened with, its ``namespace`` above all; see
+            :class:`~dir_redis.RedisOptions`.
 
     Returns:
         The findings; a store that works has none.
 
     Raises:
-        TypeError: it is neither a bundle nor a URL.
+        TypeError: it is neither a bundle nor a URL, or there are options for a bundle.
         ValueError: the bundle mixes stores, or is of none of this package's backends.
+        StorageConfigurationError: there is no such store, or no such namespace in it; none is made.
         StorageError: the store cannot be read at all.
     """
     if not isinstance(store, StorageBundle | str):
         raise TypeError(f"store must be a bundle or a URL, not {type(store).__name__}")
+    if options and not isinstance(store, str):
+        raise TypeError(f"a bundle is open: {', '.join(options)} can only be given for a URL")
     with ExitStack() as opened:
-        bundle = opened.enter_context(open_storage(store)) if isinstance(store, str) else store
+        bundle = (
+            opened.enter_context(opened_as_it_is(store, options))
+            if isinstance(store, str)
+            else store
+        )
         checked = 0
 
         def counted(records: int) -> None:

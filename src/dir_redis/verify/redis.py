@@ -16,7 +16,7 @@ from dir_redis.redis.steps import Argument, Call, Command, Request, Steps
 from dir_redis.redis.store import RedisStore
 from dir_redis.verify.redis_flows import RequestFamily, SagaFamily
 from dir_redis.verify.redis_keys import KINDS, KeyFamily
-from dir_redis.verify.redis_reading import RECORDS_AT_ONCE, Family, Reader
+from dir_redis.verify.redis_reading import RECORDS_AT_ONCE, WORDS_AT_ONCE, Family, Reader
 from dir_redis.verify.redis_records import AgentFamily, DocumentFamily, SmallFamily, StepFamily
 from dir_redis.verify.redis_reservations import (
     HolderFamily,
@@ -40,6 +40,8 @@ Counted = Callable[[int], None]
 
 # So many rows of a log are read at once.
 _ROWS_AT_ONCE = 500
+# After so many bytes of reservations no further total is compared in the same call.
+_WORK_AT_ONCE = 200_000
 
 
 class RedisWalk:
@@ -63,11 +65,11 @@ class RedisWalk:
         self._seen: set[bytes] = set()
         keys = store.keys
         self._key_family = KeyFamily(keys)
-        self._reservations = ReservationFamily(keys)
+        self._reservations = ReservationFamily(keys, self._is_holder)
         agents, sagas, requests = AgentFamily(keys), SagaFamily(keys), RequestFamily(keys)
         steps, documents = StepFamily(keys), DocumentFamily(keys)
         self._small = small = SmallFamily(keys)
-        waiters = WaiterFamily(keys)
+        waiters = WaiterFamily(keys, self._is_queued)
         # By the kind of a key, the family of the id that ends it...
         self._of_id: dict[str, Family] = {
             "agent": agents,
@@ -99,6 +101,8 @@ class RedisWalk:
             "lock_queue": QueuedFamily(keys),
         }
         self._rows = {log: RowFamily(keys, log, listed=False) for log in LOGS}
+        # The orders of all that is of resources, which come last: most in them is known by then.
+        self._orders: list[tuple[str, str]] = []
         self._lists = ListFamily(keys)
         self._listed_rows = {log: RowFamily(keys, log, listed=True) for log in LOGS}
 
@@ -121,6 +125,8 @@ class RedisWalk:
                 amiss.add(finding.key)
                 yield finding
             yield from self._behind([key for key in readable if key not in amiss])
+        for key, kind in self._orders:
+            yield from self._members(key, kind)
         yield from self._totals()
 
     def _behind(self, keys: list[str]) -> Iterator[Finding]:
@@ -134,6 +140,8 @@ class RedisWalk:
                 ids.setdefault(self._of_key[kind], []).append(key)
             elif kind in self._of_id:
                 ids.setdefault(self._of_id[kind], []).append(identifier or "")
+            elif kind in ("lock_holders", "lock_queue"):
+                self._orders.append((key, kind))
             elif kind in self._of_members:
                 yield from self._members(key, kind)
             elif kind in self._rows:
@@ -196,28 +204,46 @@ class RedisWalk:
     def _totals(self) -> Iterator[Finding]:
         """The totals, of which all resources are known by now."""
         keys = self._keys
-        for resource_id, unlisted in self._reservations.unlisted.items():
-            places = (keys.lock_totals(), keys.lock_holders(), keys.lock_flows())
-            call = Call("verify_total", places, (resource_id, *unlisted))
-            try:
-                yield from check_total(keys, resource_id, self._driver.run(_ask(call)))
-            except CorruptRecordError as error:
-                yield Finding(error.key, "garbled", error.problem)
-            self._counted(1)
+        places = (keys.lock_totals(), keys.lock_holders(), keys.lock_flows())
+        for page in pages(self._reservations.unlisted.items(), RECORDS_AT_ONCE):
+            unread = page
+            while unread:
+                words: list[Argument] = [_WORK_AT_ONCE]
+                for resource_id, unlisted in unread:
+                    words += (resource_id, len(unlisted), *unlisted)
+                    if len(words) > WORDS_AT_ONCE:
+                        break
+                try:
+                    replies = self._driver.run(_ask(Call("verify_total", places, tuple(words))))
+                except CorruptRecordError as error:  # one of the keys is of another type
+                    yield Finding(error.key, "garbled", error.problem)
+                    return
+                for (resource_id, _), reply in zip(unread, replies, strict=False):
+                    try:
+                        yield from check_total(keys, resource_id, reply)
+                    except CorruptRecordError as error:
+                        yield Finding(error.key, "garbled", error.problem)
+                self._counted(len(replies))
+                unread = unread[len(replies) :]
 
     def _check(self, family: Family, ids: Iterable[str]) -> Iterator[Finding]:
         for page in pages(ids, RECORDS_AT_ONCE):
-            yield from self._reader.check(family, page)
+            yield from self._reader.check(family, family.records(page))
             self._counted(len(page))
 
     def _new(self, what: str, found: Iterable[str]) -> Iterator[str]:
         """Those of some ids that were not looked at yet."""
         for one in found:
-            raw = f"{what} {one}".encode(errors="surrogateescape")
-            digest = hashlib.blake2b(raw, digest_size=16).digest()
+            digest = _digest(what, one)
             if digest not in self._seen:
                 self._seen.add(digest)
                 yield one
+
+    def _is_holder(self, member: str) -> None:
+        self._seen.add(_digest(HolderFamily.__name__, member))
+
+    def _is_queued(self, member: str) -> None:
+        self._seen.add(_digest(QueuedFamily.__name__, member))
 
     def _ask(self, command: str, key: str, *words: Argument) -> Any:
         return self._driver.run(_ask(Command(command, key, words)))
@@ -225,6 +251,11 @@ class RedisWalk:
 
 def _ask(request: Request) -> Steps[Any]:
     return (yield request)
+
+
+def _digest(what: str, one: str) -> bytes:
+    raw = f"{what} {one}".encode(errors="surrogateescape")
+    return hashlib.blake2b(raw, digest_size=16).digest()
 
 
 def _is_text(key: str) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any, NamedTuple
 
 from dir_redis.errors import CorruptRecordError
@@ -70,7 +71,10 @@ def _take(
     if head is None or head.end() + int(head[head.re.groups]) > len(raw):
         raise CorruptRecordError(key, f"what it has of {whose!r} cannot be read")
     end = head.end() + int(head[head.re.groups])
-    return head, end, raw[head.end() : end].decode()
+    try:
+        return head, end, raw[head.end() : end].decode()
+    except UnicodeDecodeError as error:
+        raise CorruptRecordError(key, f"what it has of {whose!r} is no UTF-8") from error
 
 
 def member_of(resource_id: str, who: str) -> str:
@@ -95,12 +99,17 @@ def split_member(key: str, member: str) -> tuple[str, str]:
 class ReservationFamily(Family):
     """What flows hold; a record's id is its dfid.
 
+    Args:
+        keys: the namespace's keys.
+        agrees: gets each holder that is listed where it belongs.
+
     Attributes:
         unlisted: the resources that were met, with the flows that hold them but are not listed.
     """
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, agrees: Callable[[str], None]) -> None:
         super().__init__(keys)
+        self._agrees = agrees
         self.unlisted: defaultdict[str, list[str]] = defaultdict(list)
 
     def looks(self, record_id: str, found: list[Any] | None) -> list[Look]:
@@ -138,32 +147,65 @@ class ReservationFamily(Family):
             unlisted = self.unlisted[resource_id]
             if score is None:
                 unlisted.append(record_id)
+            else:
+                self._agrees(member)
 
 
-class HolderFamily(Family):
-    """Those listed as holders; a record's id is the member."""
+class _MemberFamily(Family):
+    """Members of the order of all that is of resources; a record is those of one flow or ticket.
+
+    What a flow holds is one text, so it is read and parsed once for many of its members.
+    """
+
+    def records(self, ids: list[str]) -> list[str]:
+        of: defaultdict[str, list[str]] = defaultdict(list)
+        for member in ids:
+            try:
+                _, who = split_member("", member)
+            except CorruptRecordError:
+                who = f"no one: {member}"  # by itself, and told of when it is read
+            of[who].append(member)
+        return [json.dumps(members) for members in of.values()]
+
+    def _looks(self, order: str, texts: str, record_id: str) -> list[Look]:
+        members = json.loads(record_id)
+        _, who = split_member(order, members[0])
+        places = (Look("ZSCORE", order, (member,)) for member in members)
+        return [Look("HGET", texts, (who,)), *places]
+
+    def _check(
+        self, order: str, record_id: str, found: list[Any], resources: Container[str], why: str
+    ) -> Iterator[Finding]:
+        for member, score in zip(json.loads(record_id), found[1:], strict=True):
+            resource_id, _ = split_member(order, member)
+            if score is not None and resource_id not in resources:
+                yield from listed(order, member, score_of(score), None, f"{why} {resource_id!r}")
+
+
+class HolderFamily(_MemberFamily):
+    """Those listed as holders."""
 
     def looks(self, record_id: str, found: list[Any] | None) -> list[Look]:
-        keys = self.keys
-        looks = [Look("ZSCORE", keys.lock_holders(), (record_id,))]
-        if found is None or found[0] is not None:
-            _, dfid = split_member(keys.lock_holders(), record_id)
-            looks.append(Look("HGET", keys.lock_flows(), (dfid,)))
-        return looks
+        return self._looks(self.keys.lock_holders(), self.keys.lock_flows(), record_id)
 
     def check(self, record_id: str, found: list[Any], now_us: int) -> Iterator[Finding]:
-        if found[0] is None:
-            return
-        keys = self.keys
-        resource_id, dfid = split_member(keys.lock_holders(), record_id)
-        flow = found[1] and parse_flow(keys.lock_flows(), dfid, found[1])
-        if not flow or resource_id not in flow.units:
-            why = f"{dfid!r} holds nothing of {resource_id!r}"
-            yield from listed(keys.lock_holders(), record_id, score_of(found[0]), None, why)
+        order, texts = self.keys.lock_holders(), self.keys.lock_flows()
+        _, dfid = split_member(order, json.loads(record_id)[0])
+        held = parse_flow(texts, dfid, found[0]).units if found[0] else ()
+        yield from self._check(order, record_id, found, held, f"{dfid!r} holds nothing of")
 
 
 class WaiterFamily(Family):
-    """Who waits for room; a record's id is the ticket."""
+    """Who waits for room; a record's id is the ticket.
+
+    Args:
+        keys: the namespace's keys.
+        agrees: gets each member of the queue that is where it belongs.
+    """
+
+    def __init__(self, keys: Keys, agrees: Callable[[str], None]) -> None:
+        super().__init__(keys)
+        self._agrees = agrees
 
     def looks(self, record_id: str, found: list[Any] | None) -> list[Look]:
         keys = self.keys
@@ -197,26 +239,22 @@ class WaiterFamily(Family):
             member = member_of(resource_id, record_id)
             why = f"the ticket waits for {resource_id!r}"
             yield from listed(keys.lock_queue(), member, score_of(score), 0, why)
+            if score is not None:
+                self._agrees(member)
 
 
-class QueuedFamily(Family):
-    """Places in the queue; a record's id is the member."""
+class QueuedFamily(_MemberFamily):
+    """Places in the queue."""
 
     def looks(self, record_id: str, found: list[Any] | None) -> list[Look]:
-        keys = self.keys
-        _, ticket = split_member(keys.lock_queue(), record_id)
-        return [
-            Look("ZSCORE", keys.lock_queue(), (record_id,)),
-            Look("HGET", keys.lock_waiters(), (ticket,)),
-        ]
+        return self._looks(self.keys.lock_queue(), self.keys.lock_waiters(), record_id)
 
     def check(self, record_id: str, found: list[Any], now_us: int) -> Iterator[Finding]:
-        keys, place = self.keys, score_of(found[0])
-        resource_id, ticket = split_member(keys.lock_queue(), record_id)
-        waits_for = found[1] and _waiter_resources(keys.lock_waiters(), ticket, found[1])
-        if not waits_for or resource_id not in waits_for:
-            why = f"nobody with that ticket waits for {resource_id!r}"
-            yield from listed(keys.lock_queue(), record_id, place, None, why)
+        order, texts = self.keys.lock_queue(), self.keys.lock_waiters()
+        _, ticket = split_member(order, json.loads(record_id)[0])
+        wanted = frozenset(_waiter_resources(texts, ticket, found[0]) if found[0] else ())
+        why = "nobody with that ticket waits for"
+        yield from self._check(order, record_id, found, wanted, why)
 
 
 def check_total(keys: Keys, resource_id: str, reply: list[Any]) -> Iterator[Finding]:
