@@ -18,7 +18,7 @@ from dir_redis.embedded import ServerProcess, valkey_binary
 from dir_redis.redis.connection import Client, connect
 
 DEFAULT_IMAGE = "redis:7.4-alpine"
-CLUSTER_NODES = 3
+CLUSTER_PRIMARIES = 3
 CLUSTER_SLOTS = 16384
 CLUSTER_TIMEOUT_SEC = 30.0
 
@@ -63,45 +63,59 @@ def server(binary: Path, folder: Path, *directives: str) -> Iterator[ServerProce
 
 @contextlib.contextmanager
 def cluster(folder: Path) -> Iterator[str]:
-    """A cluster of three primaries; its URL."""
-    ports = free_ports(2 * CLUSTER_NODES)
+    """A cluster of three primaries with a replica each; its URL."""
+    ports = free_ports(4 * CLUSTER_PRIMARIES)
+    nodes = list(zip(ports[::2], ports[1::2], strict=True))
     with contextlib.ExitStack() as running:
-        for port, bus_port in zip(ports[:CLUSTER_NODES], ports[CLUSTER_NODES:], strict=True):
+        for port, bus_port in nodes:
             home = folder / f"node-{port}"
             home.mkdir(parents=True)
             arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", ""]
             arguments += ["--dir", str(home), "--cluster-enabled", "yes"]
-            arguments += ["--cluster-port", str(bus_port)]
+            # On a busy machine a primary may stand still for long: that is no failover here.
+            arguments += ["--cluster-port", str(bus_port), "--cluster-replica-no-failover", "yes"]
             process = ServerProcess(
                 valkey_binary(), arguments, url=f"redis://127.0.0.1:{port}", folder=home
             )
             running.callback(process.stop)
-        _join(ports[:CLUSTER_NODES], ports[CLUSTER_NODES:])
+        _join(nodes)
         yield f"redis+cluster://127.0.0.1:{ports[0]}"
 
 
-def _join(ports: list[int], bus_ports: list[int]) -> None:
-    share = -(-CLUSTER_SLOTS // len(ports))
-    clients = [connect(f"redis://127.0.0.1:{port}", attempt_timeout_sec=5).client for port in ports]
-    for position, client in enumerate(clients):
+def _join(nodes: list[tuple[int, int]]) -> None:
+    """Make a cluster of nodes, given as port and bus port: first the primaries, then replicas."""
+    share = -(-CLUSTER_SLOTS // CLUSTER_PRIMARIES)
+    clients = [
+        connect(f"redis://127.0.0.1:{port}", attempt_timeout_sec=5).client for port, _ in nodes
+    ]
+    primaries, replicas = clients[:CLUSTER_PRIMARIES], clients[CLUSTER_PRIMARIES:]
+    for position, client in enumerate(primaries):
         first, last = position * share, min((position + 1) * share, CLUSTER_SLOTS) - 1
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
         client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", position + 1)
-    for port, bus_port in zip(ports[1:], bus_ports[1:], strict=True):
+    for port, bus_port in nodes[1:]:
         clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus_port)
-    wait_until(lambda: all(_knows_all(client) for client in clients), CLUSTER_TIMEOUT_SEC)
+    wait_until(lambda: all(_knows(client, len(nodes)) for client in clients), CLUSTER_TIMEOUT_SEC)
+    for primary, replica in zip(primaries, replicas, strict=True):
+        node_id = primary.execute_command("CLUSTER", "MYID")
+        replica.execute_command("CLUSTER", "REPLICATE", node_id)
+    wait_until(lambda: all(_is_in_sync(replica) for replica in replicas), CLUSTER_TIMEOUT_SEC)
     for client in clients:
         client.close()
 
 
-def _knows_all(client: object) -> bool:
+def _knows(client: object, nodes: int) -> bool:
     reply = client.execute_command("CLUSTER", "INFO")  # type: ignore[attr-defined]
     info = dict(line.split(":") for line in reply.decode().split())
     return (
         info["cluster_state"] == "ok"
         and int(info["cluster_slots_ok"]) == CLUSTER_SLOTS
-        and int(info["cluster_known_nodes"]) == CLUSTER_NODES
+        and int(info["cluster_known_nodes"]) == nodes
     )
+
+
+def _is_in_sync(replica: object) -> bool:
+    return replica.info("replication").get("master_link_status") == "up"  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
