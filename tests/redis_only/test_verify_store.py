@@ -20,8 +20,10 @@ from dir_redis import (
 )
 from dir_redis.redis.connection import Client, connect
 from dir_redis.redis.keys import Keys
-from dir_redis.verify import redis_reservations
+from dir_redis.redis.steps import Call
+from dir_redis.verify import redis_reading, redis_reservations
 from dir_redis.verify.redis_keys import KINDS
+from dir_redis.verify.redis_reading import Look
 from dir_redis.verify.redis_reservations import parse_flow
 from tests.conftest import SERVERS
 from tests.migrate.full_store import fill
@@ -731,6 +733,69 @@ def test_what_a_flow_holds_is_read_and_parsed_a_few_times(
     # Of each resource its total is read; what the flow holds only with some pages.
     assert raw.info("commandstats")["cmdstat_hget"]["calls"] < 600 + 40
     assert len(parsed) < 20
+
+
+@pytest.fixture
+def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of each call that reads records, how many whole lists it searches."""
+    counts: list[int] = []
+    call = redis_reading._call
+
+    def counting(records: list[list[Look]]) -> Call:
+        looks = [look for record in records for look in record if look.command == "LPOS"]
+        counts.append(sum(look.words[1:] != ("MAXLEN", 100) for look in looks))
+        return call(records)
+
+    monkeypatch.setattr(redis_reading, "_call", counting)
+    return counts
+
+
+def test_a_sound_long_list_is_never_searched_as_a_whole(
+    store: StorageBundle, searches: list[int]
+) -> None:
+    store.decision_audit.record_many([{"dfid": "long", "event": "E"}] * 1200)
+
+    assert verify_store(store).findings == ()
+    assert sum(searches) == 0
+
+
+def test_what_is_trimmed_from_a_long_list_meanwhile_is_not_missed_there(
+    store: StorageBundle, raw: Client, namespace: str, searches: list[int]
+) -> None:
+    store.decision_audit.record_many([{"dfid": "long", "event": "E"}] * 2400)
+    tag, trimmed = TAG % namespace, []
+
+    def trim(checked: int) -> None:
+        if checked > 1000 and not trimmed:
+            trimmed.append(checked)
+            with raw.pipeline() as atomic:
+                atomic.xtrim(f"{tag}audit", maxlen=2000, approximate=False)
+                atomic.ltrim(f"{tag}audit_flow:long", 400, -1)
+                atomic.execute()
+
+    assert verify_store(store, progress=trim).findings == ()
+    assert trimmed
+    assert sum(searches) == 0
+
+
+@pytest.mark.parametrize("damage", ["of the list", "of the log"])
+def test_a_call_searches_one_long_list_at_most(
+    store: StorageBundle, raw: Client, namespace: str, searches: list[int], damage: str
+) -> None:
+    store.decision_audit.record_many([{"dfid": "long", "event": "E"}] * 800)
+    tag = TAG % namespace
+    flow = f"{tag}audit_flow:long"
+    ids = raw.lrange(flow, 300, 329)
+    for one in ids:
+        raw.lrem(flow, 1, one) if damage == "of the list" else raw.xdel(f"{tag}audit", one)
+
+    findings = verify_store(store).findings
+
+    assert {found.key for found in findings} == {flow}
+    assert all(one.decode() in str(findings) for one in ids)
+    assert len(findings) == 30
+    assert max(searches) == 1
+    assert sum(searches) == 30
 
 
 def test_a_bundle_of_several_stores_is_refused(store: StorageBundle) -> None:

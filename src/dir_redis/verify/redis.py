@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -27,6 +29,7 @@ from dir_redis.verify.redis_reservations import (
 )
 from dir_redis.verify.redis_rows import (
     LOGS,
+    ListedFamily,
     ListFamily,
     RowFamily,
     check_order,
@@ -100,11 +103,15 @@ class RedisWalk:
             "lock_holders": HolderFamily(keys),
             "lock_queue": QueuedFamily(keys),
         }
-        self._rows = {log: RowFamily(keys, log, listed=False) for log in LOGS}
+        self._rows = {log: RowFamily(keys, log) for log in LOGS}
+        # Those of them that one call looks for in a list of any length: one in each call.
+        self._searched = {log: RowFamily(keys, log, most=0) for log in LOGS}
+        # In each long list, the place behind the last row that was found there.
+        self._reached: dict[str, int] = {}
         # The orders of all that is of resources, which come last: most in them is known by then.
         self._orders: list[tuple[str, str]] = []
         self._lists = ListFamily(keys)
-        self._listed_rows = {log: RowFamily(keys, log, listed=True) for log in LOGS}
+        self._listed = ListedFamily(keys)
 
     def findings(self) -> Iterator[Finding]:
         """Walk through the whole namespace.
@@ -180,7 +187,40 @@ class RedisWalk:
         ):
             rows = [row_id(key, dfid_in(fields), as_text(entry)) for entry, fields in entries]
             yield from self._check(self._rows[log], rows)
+            yield from self._far(log)
             after = f"({as_text(entries[-1][0])}"
+
+    def _far(self, log: str) -> Iterator[Finding]:
+        """Look for the rows of a page that are far from the heads of their flows' lists.
+
+        Rows are in the same order in their log and in a list, so each page begins where the one
+        before has ended; only what is not there is searched in the whole list, one in a call.
+        """
+        family = self._rows[log]
+        of: defaultdict[str, list[str]] = defaultdict(list)
+        for row in family.far:
+            of[json.loads(row)[1]].append(row)
+        family.far = []
+        for dfid, rows in of.items():
+            flow, first = self._keys.log_of_flow(log, dfid), 0
+            while first < len(rows):
+                reached = self._reached.get(flow, 0)
+                ids = self._ask("LRANGE", flow, reached, reached + _ROWS_AT_ONCE - 1)
+                place_of = {as_text(one): place for place, one in enumerate(ids, reached + 1)}
+                while first < len(rows) and (place := place_of.get(json.loads(rows[first])[2])):
+                    self._reached[flow] = place
+                    first += 1
+                if first < len(rows):
+                    yield from self._search(log, flow, rows[first])
+                    first += 1
+
+    def _search(self, log: str, flow: str, row: str) -> Iterator[Finding]:
+        """Look for a row in a whole list: it was trimmed, is out of order, or is not there."""
+        place = self._ask("LPOS", flow, json.loads(row)[2])
+        if place is not None:
+            self._reached[flow] = int(place) + 1
+        else:
+            yield from self._reader.check(self._searched[log], [row])
 
     def _long_list(self, key: str) -> Iterator[Finding]:
         """The ids in a flow's long list, each of which has to have its entry."""
@@ -198,7 +238,9 @@ class RedisWalk:
                 for one in ids
                 if is_entry_id(one)
             ]
-            yield from self._check(self._listed_rows[log], rows)
+            yield from self._check(self._listed, rows)
+            while self._listed.amiss:
+                yield from self._reader.check(self._searched[log], [self._listed.amiss.pop(0)])
             first, before = first + len(ids), as_text(ids[-1])
 
     def _totals(self) -> Iterator[Finding]:

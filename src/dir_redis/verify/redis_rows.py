@@ -42,59 +42,86 @@ def dfid_in(fields: Any) -> str:
 
 
 class RowFamily(Family):
-    """The rows of one log.
+    """The rows of one log, each searched among the first of its flow's list.
 
     Args:
         keys: the namespace's keys.
         log: ``"audit"``, ``"ledger"`` or ``"transitions"``.
-        listed: whether the rows come from the flows' lists, which are then searched only for what
-            is amiss: that takes longer the longer the list is.
+        most: among how many; 0 for the whole list, which takes longer the longer it is.
+
+    Attributes:
+        far: the rows that were not among them, though the list is longer.
     """
 
-    def __init__(self, keys: Keys, log: str, *, listed: bool) -> None:
+    def __init__(self, keys: Keys, log: str, *, most: int = _SHORT) -> None:
         super().__init__(keys)
         self._log = log
-        self._listed = listed
+        self._most = most
+        self.far: list[str] = []
 
     def looks(self, record_id: str, found: list[Any] | None) -> list[Look]:
         log, dfid, entry = json.loads(record_id)
         looks = [Look("XRANGE", log, (entry, entry))]
-        if self._listed and (found is None or (found[0] and dfid_in(found[0][0][1]) == dfid)):
-            return looks
         # A flow of another partition has no list that one call could look at as well.
         if dfid and self.keys.log(self._log, dfid) == log:
             flow = self.keys.log_of_flow(self._log, dfid)
-            looks.append(Look("LPOS", flow, (entry,)))
+            looks += [Look("LPOS", flow, (entry, "MAXLEN", self._most)), Look("LLEN", flow)]
         return looks
 
     def check(self, record_id: str, found: list[Any], now_us: int) -> Iterator[Finding]:
         log, dfid, entry = json.loads(record_id)
-        entries, places = found[0], found[-1] if len(found) > 1 else None
+        entries = found[0]
         if len(found) == 1:
-            if entries and not self._listed:
+            if entries:
                 problem = f"its entry {entry} has no dfid, or one of another partition: {dfid!r}"
                 yield Finding(log, "mismatch", problem)
             return
-        flow = self.keys.log_of_flow(self._log, dfid)
+        flow, place, length = self.keys.log_of_flow(self._log, dfid), found[1], int(found[2])
         if not entries:
-            if places is not None:
+            if place is not None:
                 problem = f"has {entry}, which is no entry of {log}"
                 yield Finding(flow, "orphan", problem)
             return
         fields = as_fields(entries[0][1])
         if fields.get("dfid") != dfid:
-            if places is not None:
+            if place is not None:
                 problem = f"has {entry}, which is of {fields.get('dfid')!r}"
                 yield Finding(flow, "mismatch", problem)
             return
-        if places is None:
+        if place is None and 0 < self._most < length:
+            self.far.append(record_id)
+        elif place is None:
             yield Finding(flow, "missing", f"has no {entry}, which is in {self._log}")
+        if not self._most:
+            return  # it was looked at before
         missing = [name for name in _FIELDS[self._log] if name not in fields]
         if missing:
             yield Finding(log, "garbled", f"its entry {entry} has no {', '.join(missing)}")
         elif self._log in _JSON:
             name = _JSON[self._log]
             check_json(log, f"the {name} of its entry {entry}", fields[name])
+
+
+class ListedFamily(Family):
+    """The ids of a long list, each of which has to have its entry; a record's id is a row's.
+
+    Attributes:
+        amiss: the rows that have to be searched in the list as well.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        super().__init__(keys)
+        self.amiss: list[str] = []
+
+    def looks(self, record_id: str, found: list[Any] | None) -> list[Look]:
+        log, _, entry = json.loads(record_id)
+        return [Look("XRANGE", log, (entry, entry))]
+
+    def check(self, record_id: str, found: list[Any], now_us: int) -> Iterator[Finding]:
+        _, dfid, _ = json.loads(record_id)
+        if not found[0] or dfid_in(found[0][0][1]) != dfid:
+            self.amiss.append(record_id)
+        yield from ()
 
 
 class ListFamily(Family):
