@@ -124,6 +124,7 @@ class Reader:
 
 
 def _call(records: list[list[Look]]) -> Call:
+    """What reads some records, or the first of them, at least one."""
     places: dict[str, int] = {}
     words: list[Argument] = [BYTES_AT_ONCE]
     for looks in records:
@@ -131,6 +132,8 @@ def _call(records: list[list[Look]]) -> Call:
         for look in looks:
             number = places.setdefault(look.key, len(places) + 1)
             words += (look.command, number, len(look.words), *look.words)
+        if len(words) > WORDS_AT_ONCE:
+            break
     return Call("verify_read", tuple(places), tuple(words))
 
 
