@@ -405,6 +405,34 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
         lambda r, t: r.set(f"{t}retry:z", "-1"),
         *("retry:z", "garbled", "a whole number"),
     ),
+    "a count above 64 bits": (
+        lambda r, t: r.set(f"{t}retry:z", 2**63),
+        *("retry:z", "garbled", "from 0 to 9223372036854775807"),
+    ),
+    "a counter of more digits than anything": (
+        lambda r, t: r.set(f"{t}lock_counter", "9" * 5000),
+        *("lock_counter", "garbled", "from 0 to 9223372036854775807"),
+    ),
+    "an agent of version 0": (
+        lambda r, t: r.hset(f"{t}agent:zeta", "version", 0),
+        *("agent:zeta", "garbled", "its version should be a whole number from 1"),
+    ),
+    "a state of version 0": (
+        lambda r, t: r.hset(f"{t}state:zeta", "version", 0),
+        *("state:zeta", "garbled", "its version should be a whole number from 1"),
+    ),
+    "a session of a version above 64 bits": (
+        lambda r, t: r.hset(f"{t}session:z", "version", 2**63),
+        *("session:z", "garbled", "to 9223372036854775807"),
+    ),
+    "a token of the future": (
+        lambda r, t: r.zadd(f"{t}budget:zeta", {"x": HUGE * 9}),
+        *("budget:zeta", "mismatch", "its last token was spent at 9000000000000000"),
+    ),
+    "another number of decimal places": (
+        lambda r, t: r.hset(f"{t}meta", "amount_places", 2),
+        *("meta", "mismatch", "says 2 decimal places, and the store was opened with 8"),
+    ),
     "a token of long ago": (
         lambda r, t: r.zadd(f"{t}budget:zeta", {"x": -5}),
         *("budget:zeta", "mismatch", "before 1970"),
