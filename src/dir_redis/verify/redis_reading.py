@@ -175,8 +175,8 @@ def number_in(key: str, what: str, text: Any, *, least: int = 0) -> int:
         raise CorruptRecordError(key, f"{what} should be a whole number, not {digits!r}")
     number = int(digits) if len(digits) <= len(str(INT64_MAX)) else INT64_MAX + 1
     if not least <= number <= INT64_MAX:
-        problem = f"{what} should be a whole number from {least} to {INT64_MAX}, not {digits[:40]!r}"
-        raise CorruptRecordError(key, problem)
+        wanted = f"a whole number from {least} to {INT64_MAX}"
+        raise CorruptRecordError(key, f"{what} should be {wanted}, not {digits[:40]!r}")
     return number
 
 
