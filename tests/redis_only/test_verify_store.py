@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dir_redis import (
+    Finding,
     StorageBundle,
     StorageConfigurationError,
     StorageError,
@@ -22,6 +23,7 @@ from dir_redis.redis.connection import Client, connect
 from dir_redis.redis.keys import Keys
 from dir_redis.redis.steps import Call
 from dir_redis.verify import redis_reading, redis_reservations
+from dir_redis.verify.redis import RedisWalk
 from dir_redis.verify.redis_keys import KINDS
 from dir_redis.verify.redis_reading import Look
 from dir_redis.verify.redis_reservations import parse_flow
@@ -403,6 +405,34 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
         lambda r, t: r.set(f"{t}retry:z", "-1"),
         *("retry:z", "garbled", "a whole number"),
     ),
+    "a count above 64 bits": (
+        lambda r, t: r.set(f"{t}retry:z", 2**63),
+        *("retry:z", "garbled", "from 0 to 9223372036854775807"),
+    ),
+    "a counter of more digits than anything": (
+        lambda r, t: r.set(f"{t}lock_counter", "9" * 5000),
+        *("lock_counter", "garbled", "from 0 to 9223372036854775807"),
+    ),
+    "an agent of version 0": (
+        lambda r, t: r.hset(f"{t}agent:zeta", "version", 0),
+        *("agent:zeta", "garbled", "its version should be a whole number from 1"),
+    ),
+    "a state of version 0": (
+        lambda r, t: r.hset(f"{t}state:zeta", "version", 0),
+        *("state:zeta", "garbled", "its version should be a whole number from 1"),
+    ),
+    "a session of a version above 64 bits": (
+        lambda r, t: r.hset(f"{t}session:z", "version", 2**63),
+        *("session:z", "garbled", "to 9223372036854775807"),
+    ),
+    "a token of the future": (
+        lambda r, t: r.zadd(f"{t}budget:zeta", {"x": HUGE * 9}),
+        *("budget:zeta", "mismatch", "its last token was spent at 9000000000000000"),
+    ),
+    "another number of decimal places": (
+        lambda r, t: r.hset(f"{t}meta", "amount_places", 2),
+        *("meta", "mismatch", "says 2 decimal places, and the store was opened with 8"),
+    ),
     "a token of long ago": (
         lambda r, t: r.zadd(f"{t}budget:zeta", {"x": -5}),
         *("budget:zeta", "mismatch", "before 1970"),
@@ -760,8 +790,20 @@ def test_a_sound_long_list_is_never_searched_as_a_whole(
 
 
 def test_what_is_trimmed_from_a_long_list_meanwhile_is_not_missed_there(
-    store: StorageBundle, raw: Client, namespace: str, searches: list[int]
+    store: StorageBundle,
+    raw: Client,
+    namespace: str,
+    searches: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    looked_for: list[str] = []
+    search = RedisWalk._search
+
+    def counting(walk: RedisWalk, log: str, flow: str, row: str) -> Iterator[Finding]:
+        looked_for.append(row)
+        return search(walk, log, flow, row)
+
+    monkeypatch.setattr(RedisWalk, "_search", counting)
     store.decision_audit.record_many([{"dfid": "long", "event": "E"}] * 2400)
     tag, trimmed = TAG % namespace, []
 
@@ -776,6 +818,7 @@ def test_what_is_trimmed_from_a_long_list_meanwhile_is_not_missed_there(
     assert verify_store(store, progress=trim).findings == ()
     assert trimmed
     assert sum(searches) == 0
+    assert len(looked_for) <= 1  # from there the places are the right ones again
 
 
 @pytest.mark.parametrize("damage", ["of the list", "of the log"])
@@ -796,6 +839,27 @@ def test_a_call_searches_one_long_list_at_most(
     assert len(findings) == 30
     assert max(searches) == 1
     assert sum(searches) == 30
+
+
+def test_a_call_has_no_more_words_than_a_server_takes(
+    store: StorageBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        amounts = {f"resource-{resource}": 1 for resource in range(500)}
+        store.resource_lock.reserve(f"flow-{number}", amounts)
+    lengths: list[int] = []
+    call = redis_reading._call
+
+    def measuring(records: list[list[Look]]) -> Call:
+        asked = call(records)
+        lengths.append(len(asked.arguments))
+        return asked
+
+    monkeypatch.setattr(redis_reading, "_call", measuring)
+
+    assert verify_store(store).findings == ()
+    # 30 flows of 500 resources, 4 words each; a call ends behind the flow that is one too many.
+    assert 50_000 < max(lengths) < 50_000 + 500 * 4 + 20
 
 
 def test_a_bundle_of_several_stores_is_refused(store: StorageBundle) -> None:

@@ -71,7 +71,7 @@ class RedisWalk:
         self._reservations = ReservationFamily(keys, self._is_holder)
         agents, sagas, requests = AgentFamily(keys), SagaFamily(keys), RequestFamily(keys)
         steps, documents = StepFamily(keys), DocumentFamily(keys)
-        self._small = small = SmallFamily(keys)
+        self._small = small = SmallFamily(keys, store.scale.places)
         waiters = WaiterFamily(keys, self._is_queued)
         # By the kind of a key, the family of the id that ends it...
         self._of_id: dict[str, Family] = {

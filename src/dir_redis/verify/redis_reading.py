@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from dir_redis.arguments import INT64_MAX
 from dir_redis.errors import CorruptRecordError
 from dir_redis.redis.driver import RedisDriver
 from dir_redis.redis.keys import Keys
@@ -124,6 +125,7 @@ class Reader:
 
 
 def _call(records: list[list[Look]]) -> Call:
+    """What reads some records, or the first of them, at least one."""
     places: dict[str, int] = {}
     words: list[Argument] = [BYTES_AT_ONCE]
     for looks in records:
@@ -131,6 +133,8 @@ def _call(records: list[list[Look]]) -> Call:
         for look in looks:
             number = places.setdefault(look.key, len(places) + 1)
             words += (look.command, number, len(look.words), *look.words)
+        if len(words) > WORDS_AT_ONCE:
+            break
     return Call("verify_read", tuple(places), tuple(words))
 
 
@@ -160,16 +164,20 @@ def bytes_of(part: Any) -> bytes:
     return part if isinstance(part, bytes) else str(part).encode()
 
 
-def number_in(key: str, what: str, text: Any) -> int:
-    """A whole number, not negative.
+def number_in(key: str, what: str, text: Any, *, least: int = 0) -> int:
+    """A whole number of 64 bits, not negative.
 
     Raises:
-        CorruptRecordError: it is none.
+        CorruptRecordError: it is none, or less than the least.
     """
     digits = as_optional_text(text)
     if digits is None or not re.fullmatch(r"\d+", digits, re.ASCII):
         raise CorruptRecordError(key, f"{what} should be a whole number, not {digits!r}")
-    return int(digits)
+    number = int(digits) if len(digits) <= len(str(INT64_MAX)) else INT64_MAX + 1
+    if not least <= number <= INT64_MAX:
+        wanted = f"a whole number from {least} to {INT64_MAX}"
+        raise CorruptRecordError(key, f"{what} should be {wanted}, not {digits[:40]!r}")
+    return number
 
 
 def check_json(key: str, what: str, text: Any) -> Any:

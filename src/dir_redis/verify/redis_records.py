@@ -22,6 +22,8 @@ from dir_redis.verify.redis_reading import (
 from dir_redis.verify.report import Finding
 
 _ENTRY_ID = re.compile(r"\d+-\d+", re.ASCII)
+# Another server may have told the time before, and its clock may have gone ahead.
+_AHEAD_US = 1_000_000
 _LINK = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -68,7 +70,7 @@ class AgentFamily(Family):
         check_json(at, "its contract", fields.get("contract", "{}"))
         if not re.fullmatch(r"-?\d+", fields.get("priority", "0"), re.ASCII):
             raise CorruptRecordError(at, "its priority should be a whole number")
-        number_in(at, "its version", fields.get("version", "1"))
+        number_in(at, "its version", fields.get("version", "1"), least=1)
 
 
 class DocumentFamily(Family):
@@ -85,7 +87,7 @@ class DocumentFamily(Family):
         check_json(record_id, "its document", fields["data"])
         for key, value in merged_in(fields).items():
             check_json(record_id, f"what was merged into it as {key!r}", value)
-        number_in(record_id, "its version", fields.get("version"))
+        number_in(record_id, "its version", fields.get("version"), least=1)
         yield from ()
 
 
@@ -125,15 +127,26 @@ class StepFamily(Family):
 
 
 class SmallFamily(Family):
-    """Records of one key that stand alone; a record's id is its key."""
+    """Records of one key that stand alone; a record's id is its key.
+
+    Args:
+        keys: the namespace's keys.
+        places: the decimal places of amounts that the store was opened with.
+    """
+
+    def __init__(self, keys: Keys, places: int) -> None:
+        super().__init__(keys)
+        self._places = places
 
     def looks(self, record_id: str, found: list[Any] | None) -> list[Look]:
         parts = self.keys.parts_of(record_id)
         assert parts is not None
         commands = {"meta": "HGETALL", "audit_groups": "HGETALL", "lock_capacities": "HGETALL"}
-        commands |= {"audit_end": "HGETALL", "ledger_end": "HGETALL", "budget": "ZCOUNT"}
-        command = commands.get(parts[1], "GET")
-        return [Look(command, record_id, ("-inf", 0) if command == "ZCOUNT" else ())]
+        commands |= {"audit_end": "HGETALL", "ledger_end": "HGETALL"}
+        if parts[1] == "budget":
+            last = Look("ZRANGE", record_id, (-1, -1, "WITHSCORES"))
+            return [Look("ZCOUNT", record_id, ("-inf", 0)), last]
+        return [Look(commands.get(parts[1], "GET"), record_id)]
 
     def check(self, record_id: str, found: list[Any], now_us: int) -> Iterator[Finding]:
         parts = self.keys.parts_of(record_id)
@@ -148,35 +161,45 @@ class SmallFamily(Family):
         elif kind == "budget":
             if int(value):
                 yield Finding(record_id, "mismatch", f"{value} tokens were spent before 1970")
+            last = score_of(found[1][1]) if found[1] else None
+            if last is not None and last > now_us + _AHEAD_US:
+                problem = f"its last token was spent at {last}, and it is {now_us} now"
+                yield Finding(record_id, "mismatch", problem)
+        elif kind == "meta":
+            yield from _meta(self.keys, self._places, record_id, fields_of(value))
         else:
-            yield from _HASHES[kind](self.keys, record_id, fields_of(value))
+            yield from _HASHES[kind](record_id, fields_of(value))
 
 
-def _meta(keys: Keys, at: str, fields: dict[str, str]) -> Iterator[Finding]:
+def _meta(keys: Keys, places: int, at: str, fields: dict[str, str]) -> Iterator[Finding]:
     if not fields:
         yield Finding(at, "missing", "does not say what the namespace was made with")
         return
-    for name in ("schema", "partitions", "amount_places"):
-        number_in(at, name, fields.get(name))
-    if int(fields["partitions"]) != keys.partitions:
-        problem = f"says {fields['partitions']} partitions, and there are {keys.partitions}"
-        yield Finding(at, "mismatch", problem)
+    number_in(at, "schema", fields.get("schema"))
+    for name, what, opened in (
+        ("partitions", "partitions", keys.partitions),
+        ("amount_places", "decimal places", places),
+    ):
+        stated = number_in(at, name, fields.get(name))
+        if stated != opened:
+            problem = f"says {stated} {what}, and the store was opened with {opened}"
+            yield Finding(at, "mismatch", problem)
 
 
-def _groups(keys: Keys, at: str, fields: dict[str, str]) -> Iterator[Finding]:
+def _groups(at: str, fields: dict[str, str]) -> Iterator[Finding]:
     for name, archived in fields.items():
         if archived and not _ENTRY_ID.fullmatch(archived):
             raise CorruptRecordError(at, f"{name!r} should be at an entry, not {archived!r}")
     yield from ()
 
 
-def _capacities(keys: Keys, at: str, fields: dict[str, str]) -> Iterator[Finding]:
+def _capacities(at: str, fields: dict[str, str]) -> Iterator[Finding]:
     for resource_id, units in fields.items():
         number_in(at, f"the capacity of {resource_id!r}", units)
     yield from ()
 
 
-def _chain_end(keys: Keys, at: str, fields: dict[str, str]) -> Iterator[Finding]:
+def _chain_end(at: str, fields: dict[str, str]) -> Iterator[Finding]:
     for number, link in (("number", "link"), ("trimmed_number", "trimmed_link")):
         if number in fields or link in fields:
             number_in(at, f"its {number}", fields.get(number))
@@ -186,7 +209,6 @@ def _chain_end(keys: Keys, at: str, fields: dict[str, str]) -> Iterator[Finding]
 
 
 _HASHES = {
-    "meta": _meta,
     "audit_groups": _groups,
     "lock_capacities": _capacities,
     "audit_end": _chain_end,
