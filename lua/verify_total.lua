@@ -13,6 +13,7 @@
 -- the first resources, at least one
 local totals_key, holders_key, flows_key = KEYS[1], KEYS[2], KEYS[3]
 local most = tonumber(ARGV[1])
+local position = 2
 
 local flows, work = {}, 0
 local function units_of(dfid)
@@ -43,13 +44,13 @@ local function read(resource_id, first, last)
   for _, member in ipairs(members_of(holders_key, resource_id, -1)) do
     look_at(string.sub(member, #member_of(resource_id, '') + 1))
   end
-  for position = first, last do
-    look_at(ARGV[position])
+  for place = first, last do
+    look_at(ARGV[place])
   end
   return found
 end
 
-local reply, position = {}, 2
+local reply = {}
 while position <= #ARGV and (work <= most or #reply == 0) do
   local last = position + 1 + tonumber(ARGV[position + 1])
   reply[#reply + 1] = read(ARGV[position], position + 2, last)
