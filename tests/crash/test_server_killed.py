@@ -49,7 +49,9 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_half_there(
     logger.info("%d kills, %d operations, %s", ROUNDS, done, dict(ended))
     assert done > 10 * ROUNDS
     # Each unknown outcome was found out, and its operation applied once: the journals say so.
-    assert ended["unknown"] == ended["resolved"] > 0
+    assert ended["unknown"] == ended["resolved"]
+    # How many there are is luck: of fifty kills some come between a write and its reply.
+    assert ended["unknown"] > 0 or ROUNDS < 50
 
 
 def _kill_and_judge(

@@ -46,10 +46,10 @@ from dir_redis.migrate.redis_rows import RowLog
 from dir_redis.redis.connection import Client, connect
 from dir_redis.redis.scanning import scan_keys
 from dir_redis.redis.scripts import script
+from tests.applications import counted_applications
 from tests.conftest import CLUSTER_PARTITIONS, SERVERS
 from tests.fault_proxy import fault_proxy
 from tests.redis_only.conftest import commands_sent
-from tests.redis_only.test_once import applied
 from tests.servers import keys_of, wait_until
 
 T = TypeVar("T")
@@ -870,7 +870,8 @@ def test_a_put_whose_reply_is_lost_is_applied_once(
         fault_proxy(servers.url(server)) as proxy,
         open_storage(proxy.url, namespace=f"{namespace}-0") as first,
         open_storage(proxy.url, namespace=f"{namespace}-1", timeout_sec=5) as store,
-        connect(servers.url(server), attempt_timeout_sec=5).client as counter,
+        connect(servers.url(server), attempt_timeout_sec=5).client as admin,
+        counted_applications([admin], f"{namespace}-1") as applications,
     ):
         raw(first).put(records)  # loads the script
         driver: Any = store.context._driver  # type: ignore[attr-defined]
@@ -888,7 +889,7 @@ def test_a_put_whose_reply_is_lost_is_applied_once(
         raw(store).put(records)
         found = list(raw(store).read(kind))
         verified = store.decision_ledger.verify_ledger()
-        written = applied(counter, f"{namespace}-1")
+        written = applications.since_the_last_time().total()
 
     assert len(calls) == written + 2
     if kind in LOGS:
