@@ -166,9 +166,16 @@ class SentinelService:
             replicas = sentinel.admin.sentinel_slaves(SERVICE)
             if any(one["is_disconnected"] or one["is_sdown"] for one in replicas):
                 return False
-        info = self._at(doors.pop()).info("replication")
-        online = [info.get(f"slave{n}", {}).get("state") for n in range(_SERVERS - 1)]
-        return info["role"] == "master" and online == ["online"] * (_SERVERS - 1)
+        primary = self._at(doors.pop())
+        return primary.info("replication")["role"] == "master" and _replicates(primary)
+
+
+def _replicates(primary: Node) -> bool:
+    """Whether a write reaches all replicas: one that is "online" may still be without its link."""
+    with primary.admin.pipeline(transaction=False) as both:
+        both.set("whole", 1, px=1).wait(_SERVERS - 1, 500)
+        confirmed: int = both.execute()[1]
+    return confirmed == _SERVERS - 1
 
 
 @contextlib.contextmanager
