@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -16,6 +15,7 @@ from benchmarks.files import dir_core_sqlite, folder
 from benchmarks.measure import Sizes
 from benchmarks.report import Section, Table
 from benchmarks.servers import server
+from benchmarks.workers import processes
 from dir_redis import StorageBundle, redis_storage, sqlite_storage
 
 PROCESSES = (1, 4, 16)
@@ -33,7 +33,11 @@ erases another's; the others check and keep all of them.
 def run(sizes: Sizes) -> Section:
     """Measure."""
     section = Section("Reservations under contention", HOW)
-    with folder() as where, server() as url, _processes(max(PROCESSES), url, where) as workers:
+    with (
+        folder() as where,
+        server() as url,
+        processes(max(PROCESSES), _work, url, where) as workers,
+    ):
         names = [REDIS, OUR_SQLITE]
         if dir_core_sqlite(where / "dir-core.db") is not None:
             names.append(DIR_CORE)
@@ -74,22 +78,6 @@ def _turn(workers: list[Connection], name: str, seconds: float) -> tuple[float, 
     return sum(made / taken for made, _, taken in results), sum(bad for _, bad, _ in results)
 
 
-@contextmanager
-def _processes(count: int, url: str, where: Path) -> Iterator[list[Connection]]:
-    context = multiprocessing.get_context("spawn")
-    ends = [context.Pipe() for _ in range(count)]
-    workers = [context.Process(target=_work, args=(theirs, url, where)) for _, theirs in ends]
-    for worker in workers:
-        worker.start()
-    try:
-        yield [ours for ours, _ in ends]
-    finally:
-        for ours, _ in ends:
-            ours.send(None)
-        for worker in workers:
-            worker.join()
-
-
 def _work(orders: Connection, url: str, where: Path) -> None:
     """Take orders: a store's name, then for how many seconds; None ends."""
     openers: dict[str, Callable[[], StorageBundle | None]] = {
@@ -99,6 +87,7 @@ def _work(orders: Connection, url: str, where: Path) -> None:
     }
     with ExitStack() as stack:
         stores: dict[str, StorageBundle] = {}
+        orders.send("ready")
         while (name := orders.recv()) is not None:
             if name not in stores:
                 store = openers[name]()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from statistics import median
 
@@ -16,6 +14,7 @@ import redis
 from benchmarks.measure import Sizes
 from benchmarks.report import Aim, Section, Table
 from benchmarks.servers import plain_client, server
+from benchmarks.workers import processes
 from dir_redis import InsufficientCapacityError, StorageBundle, redis_storage
 
 PROCESSES = (2, 16)
@@ -43,7 +42,7 @@ def run(sizes: Sizes) -> Section:
     """Measure."""
     section = Section("Handing over one resource", HOW)
     rows = []
-    with server() as url, _processes(max(PROCESSES), url) as workers:
+    with server() as url, processes(max(PROCESSES), _work, url) as workers:
         turns: dict[tuple[str, int], list[list[Turn]]] = {}
         for number in range(sizes.contention_rounds):
             for name in [WAKE, POLL, BARE][:: -1 if number % 2 else 1]:
@@ -105,24 +104,6 @@ def _compete(workers: Sequence[Connection], name: str, seconds: float) -> list[T
         worker.send((name, seconds))
     turns = [turn for worker in workers for turn in worker.recv()]
     return sorted(turns, key=lambda turn: turn[1])
-
-
-@contextmanager
-def _processes(count: int, url: str) -> Iterator[list[Connection]]:
-    context = multiprocessing.get_context("spawn")
-    ends = [context.Pipe() for _ in range(count)]
-    workers = [context.Process(target=_work, args=(theirs, url)) for _, theirs in ends]
-    for worker in workers:
-        worker.start()
-    try:
-        for ours, _ in ends:
-            ours.recv()
-        yield [ours for ours, _ in ends]
-    finally:
-        for ours, _ in ends:
-            ours.send(None)
-        for worker in workers:
-            worker.join()
 
 
 def _work(orders: Connection, url: str) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from multiprocessing.connection import Connection
 from statistics import median
 
@@ -14,6 +13,7 @@ from benchmarks.counters import counters
 from benchmarks.flows import FLOW_SCOPED, PARTITIONS, dfid_of, run_flow
 from benchmarks.report import Table
 from benchmarks.servers import cluster, plain_client
+from benchmarks.workers import processes
 from dir_redis import StorageBundle, redis_storage
 
 PRIMARIES = (1, 2, 3)
@@ -36,7 +36,11 @@ def clusters_table(measured_rounds: int, round_sec: float) -> Table:
             count: [running.enter_context(closing(plain_client(url))) for url in urls]
             for count, urls in nodes.items()
         }
-        workers = running.enter_context(_processes(nodes))
+        urls = {
+            count: "redis+cluster://" + ",".join(url.removeprefix("redis://") for url in of_cluster)
+            for count, of_cluster in nodes.items()
+        }
+        workers = running.enter_context(processes(CLIENTS, _work, urls))
         calls = 0.0
         for number in range(measured_rounds + 1):  # the first is not counted
             for count in PRIMARIES[:: -1 if number % 2 else 1]:
@@ -84,28 +88,6 @@ def clusters_table(measured_rounds: int, round_sec: float) -> Table:
 
 def _busiest(rounds: Sequence[Sequence[float]]) -> float:
     return median(max(nodes) for nodes in rounds)
-
-
-@contextmanager
-def _processes(nodes: dict[int, list[str]]) -> Iterator[list[Connection]]:
-    urls = {
-        count: "redis+cluster://" + ",".join(url.removeprefix("redis://") for url in of_cluster)
-        for count, of_cluster in nodes.items()
-    }
-    context = multiprocessing.get_context("spawn")
-    ends = [context.Pipe() for _ in range(CLIENTS)]
-    workers = [context.Process(target=_work, args=(theirs, urls)) for _, theirs in ends]
-    for worker in workers:
-        worker.start()
-    try:
-        for ours, _ in ends:
-            ours.recv()
-        yield [ours for ours, _ in ends]
-    finally:
-        for ours, _ in ends:
-            ours.send(None)
-        for worker in workers:
-            worker.join()
 
 
 def _work(orders: Connection, urls: dict[int, str]) -> None:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import uuid
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from dir_redis import (
-    StorageBundle,
-    StorageConfigurationError,
-    StorageError,
-    embedded_storage,
-    open_storage,
-)
+from dir_redis import StorageBundle
+from examples import command
 
-OK, BROKEN, UNABLE = 0, 1, 2
 REPORT_WIDTH = 100
 NEEDED = ("rich", "matplotlib")
-ONE_PROCESS_SCHEMES = ("memory", "fakeredis")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,21 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        return _unable(f"the demo needs {' and '.join(missing)}: pip install {' '.join(missing)}")
-    from examples.fleet.run import InterruptionError
-    from examples.fleet.supervisor import FleetError
-
+        return command.unable(
+            f"the demo needs {' and '.join(missing)}: pip install {' '.join(missing)}"
+        )
     try:
         options.output.mkdir(parents=True, exist_ok=True)
-        with _open(options) as store:
-            return _demo(options, store)
-    except (StorageError, FleetError, OSError) as error:
-        return _unable(str(error))
-    except InterruptionError as interrupted:
-        print(f"stopped by {interrupted}; leases end what was held", file=sys.stderr)
-        return 128 + interrupted.signum
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    except OSError as error:
+        return command.unable(str(error))
+    return command.run(_demo, options, left_behind="leases end what was held")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -58,12 +42,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="A fleet of trading agents on real prices, one process each, on one store.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--url",
-        help="the store, as for open_storage: redis://host, sqlite:////path.db, ... "
-        "(default: an embedded Valkey server of its own)",
-    )
-    parser.add_argument("--namespace", help="an empty one of the server (default: a fresh one)")
+    command.add_store_arguments(parser)
     parser.add_argument(
         "--workers",
         type=_between(1, 32),
@@ -104,32 +83,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="where the picture goes (default: demo-output)",
     )
-    options = parser.parse_args(arguments)
-    scheme = (options.url or "").partition("://")[0]
-    if scheme in ONE_PROCESS_SCHEMES:
-        parser.error(
-            f"{scheme}:// lives in one process, and the demo's workers are processes of their own; "
-            "take a server, an SQLite file, or leave --url out"
-        )
+    options = command.parse(parser, arguments, prefix="fleet")
     if options.no_replace and options.kill >= options.workers:
         parser.error("--no-replace with as many --kill as --workers leaves nobody to do the work")
-    if options.namespace is None:
-        options.namespace = f"fleet-{uuid.uuid4().hex[:8]}"
     return options
 
 
-def _open(options: argparse.Namespace) -> StorageBundle:
-    try:
-        if options.url is None:
-            return embedded_storage(namespace=options.namespace)
-        return open_storage(options.url, namespace=options.namespace)
-    except ValueError as error:  # the namespace is no name
-        raise StorageConfigurationError(str(error)) from error
-
-
 def _demo(options: argparse.Namespace, store: StorageBundle) -> int:
-    from rich.console import Console
-
     from examples.fleet.chart import CapitalUse, as_text, draw
     from examples.fleet.history import History
     from examples.fleet.invariants import check_all
@@ -138,28 +98,23 @@ def _demo(options: argparse.Namespace, store: StorageBundle) -> int:
     from examples.fleet.recovery import send_late_orders
     from examples.fleet.report import print_report, print_verdicts
     from examples.fleet.run import KillPlan, run_fleet
-    from examples.fleet.supervisor import Address
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=REPORT_WIDTH)
+    console = command.console_of(REPORT_WIDTH)
     if _in_use(store):
-        return _unable(
-            f"{_where(store)} has data already; the demo proves something on an empty one only"
+        return command.unable(
+            f"{command.where(store)} has data already; "
+            "the demo proves something on an empty one only"
         )
     todo = decisions(read_quotes(), months=options.months)
     plan = make_plan(todo, workers=options.workers, lease_sec=options.lease)
     plan.store(store)
-    console.print(f"{options.workers} agents, {len(todo)} decisions, on {_where(store)}")
-    # The bundle's own URL hides passwords, and an embedded server has no other.
-    embedded = options.url is None or options.url.startswith("embedded:")
-    address = Address(str(store.url) if embedded else options.url, options.namespace)
+    console.print(f"{options.workers} agents, {len(todo)} decisions, on {command.where(store)}")
     kills = KillPlan(options.kill, total=len(todo), seed=options.seed)
     run_fleet(
         store,
         plan,
         todo,
-        address=address,
+        address=command.address_of(store, options),
         kills=kills,
         replace=not options.no_replace,
         console=console,
@@ -176,7 +131,7 @@ def _demo(options: argparse.Namespace, store: StorageBundle) -> int:
     console.print(f"The same as a picture: {picture}\n")
     findings = check_all(store)
     print_verdicts(console, findings)
-    return OK if all(finding.holds for finding in findings) else BROKEN
+    return command.OK if all(finding.holds for finding in findings) else command.BROKEN
 
 
 def _in_use(store: StorageBundle) -> bool:
@@ -185,10 +140,6 @@ def _in_use(store: StorageBundle) -> bool:
         or store.lifecycle.get_transitions()
         or store.decision_audit.all_events_chronological()
     )
-
-
-def _where(store: StorageBundle) -> str:
-    return f"{store.url}" + (f", namespace {store.namespace}" if store.namespace else "")
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:
@@ -204,11 +155,6 @@ def _seconds(text: str) -> float:
     if not 0.5 <= float(text) <= 30:
         raise argparse.ArgumentTypeError(f"{text} is not between 0.5 and 30")
     return float(text)
-
-
-def _unable(problem: str) -> int:
-    print(f"error: {problem}", file=sys.stderr)
-    return UNABLE
 
 
 if __name__ == "__main__":

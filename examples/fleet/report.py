@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +19,7 @@ from examples.fleet.history import History, moment_of
 from examples.fleet.invariants import ALL_TIME
 from examples.fleet.recovery import Bequest, Kill, kills_of
 from examples.fleet.sampling import KILLED
+from examples.tables import table_of
 
 PROBLEMS_SHOWN = 5
 
@@ -37,7 +37,7 @@ def print_report(console: Console, store: StorageBundle, history: History) -> No
 def outcomes_table(history: History) -> Table:
     """How the flows ended."""
     outcomes = Counter(row["details"]["outcome"] for row in history.of(Event.CLOSED))
-    table = _table("Flows", "outcome", "flows")
+    table = table_of("Flows", "outcome", "flows")
     for outcome in Outcome:
         if outcomes[outcome]:
             table.add_row(outcome.value, f"{outcomes[outcome]:,}")
@@ -47,7 +47,7 @@ def outcomes_table(history: History) -> Table:
 def events_table(history: History) -> Table:
     """What the audit log consists of."""
     events = Counter(row["event"] for row in history.rows)
-    table = _table("Audit rows", "event", "rows")
+    table = table_of("Audit rows", "event", "rows")
     in_order = dict.fromkeys([*(event.value for event in Event), *events])
     for event in in_order:
         if events[event]:
@@ -58,7 +58,7 @@ def events_table(history: History) -> Table:
 def agents_table(store: StorageBundle, history: History) -> Table:
     """What each agent did."""
     headers = ("agent", "flows", "executed", "taken over", "not needed", "asked", "killed")
-    table = _table("Agents", *headers)
+    table = table_of("Agents", *headers)
     closed = Counter(row["details"]["agent"] for row in history.of(Event.CLOSED))
     executed = Counter(row["details"]["agent"] for row in history.of(Event.EXECUTED))
     claimed: set[str] = set()
@@ -78,7 +78,7 @@ def agents_table(store: StorageBundle, history: History) -> Table:
 def resources_table(store: StorageBundle, history: History) -> Table:
     """The reservations, and how hard the capacities were pressed."""
     refused = Counter(row["details"]["short_of"] for row in history.of(Event.REFUSED))
-    table = _table(
+    table = table_of(
         "Reservations, US dollars",
         "resource",
         "held now",
@@ -101,7 +101,7 @@ def resources_table(store: StorageBundle, history: History) -> Table:
 def kill_table(history: History, kill: Kill) -> Table:
     """What a killed worker held, who took it over, and how long that took."""
     start = moment_of(next(history.of(Event.CLAIMED)))
-    table = _table(
+    table = table_of(
         f"{kill.agent_id} killed at {(kill.moment - start).total_seconds():.1f} s, with "
         f"{len(kill.bequests)} flows and {kill.amount:,.0f} dollars; "
         f"leases: {history.plan.lease_sec:g} s",
@@ -126,7 +126,7 @@ def kill_table(history: History, kill: Kill) -> Table:
 
 def print_verdicts(console: Console, findings: Sequence[Finding]) -> None:
     """Print whether each invariant holds, with the numbers that say so."""
-    table = _table("Invariants", "")
+    table = table_of("Invariants", "")
     table.add_column("invariant")
     table.add_column("evidence")
     for finding in findings:
@@ -155,21 +155,6 @@ def _pace(history: History) -> str:
         f"{len(history.plan.decisions) / seconds:.0f} a second, with "
         f"{len(history.rows):,} audit rows and {len(flows):,} transitions"
     )
-
-
-def _table(title: str, name: str, *figures: str) -> Table:
-    """An empty table of one column of names and others of figures."""
-    table = Table(
-        title=f"\n{title}",
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-    )
-    table.add_column(name, no_wrap=True)
-    for header in figures:
-        table.add_column(header, justify="right", no_wrap=True)
-    return table
 
 
 def _totalled(table: Table, total: int) -> Table:

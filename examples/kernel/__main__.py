@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import uuid
 from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 
-from dir_redis import (
-    StorageBundle,
-    StorageConfigurationError,
-    StorageError,
-    embedded_storage,
-    open_storage,
-)
+from dir_redis import StorageBundle
+from examples import command
 
-OK, BROKEN, UNABLE = 0, 1, 2
 REPORT_WIDTH = 80
-ONE_PROCESS_SCHEMES = ("memory", "fakeredis")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,20 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     problem = _missing()
     if problem:
-        return _unable(problem)
-    from examples.fleet.run import InterruptionError
-    from examples.fleet.supervisor import FleetError
-
-    try:
-        with _open(options) as store:
-            return _demo(options, store)
-    except (StorageError, FleetError, OSError) as error:
-        return _unable(str(error))
-    except InterruptionError as interrupted:
-        print(f"stopped by {interrupted}; every process is stopped", file=sys.stderr)
-        return 128 + interrupted.signum
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return command.unable(problem)
+    return command.run(_demo, options, left_behind="every process is stopped")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -65,12 +44,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default="ours",
         help="whose managers: those of dir_redis.kernel, or dir_core's own (default: ours)",
     )
-    parser.add_argument(
-        "--url",
-        help="the store, as for open_storage: redis://host, sqlite:////path.db, ... "
-        "(default: an embedded Valkey server of its own)",
-    )
-    parser.add_argument("--namespace", help="an empty one of the server (default: a fresh one)")
+    command.add_store_arguments(parser)
     parser.add_argument(
         "--workers",
         type=int,
@@ -86,16 +60,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="only N months of each symbol, 12 or more (default: all)",
     )
     parser.add_argument("--no-kill", action="store_true", help="kill nobody")
-    options = parser.parse_args(arguments)
-    scheme = (options.url or "").partition("://")[0]
-    if scheme in ONE_PROCESS_SCHEMES:
-        parser.error(
-            f"{scheme}:// lives in one process, and the demo's workers are processes of their own; "
-            "take a server, an SQLite file, or leave --url out"
-        )
-    if options.namespace is None:
-        options.namespace = f"kernel-{uuid.uuid4().hex[:8]}"
-    return options
+    return command.parse(parser, arguments, prefix="kernel")
 
 
 def _missing() -> str | None:
@@ -113,32 +78,20 @@ def _missing() -> str | None:
     return None
 
 
-def _open(options: argparse.Namespace) -> StorageBundle:
-    try:
-        if options.url is None:
-            return embedded_storage(namespace=options.namespace)
-        return open_storage(options.url, namespace=options.namespace)
-    except ValueError as error:  # the namespace is no name
-        raise StorageConfigurationError(str(error)) from error
-
-
 def _demo(options: argparse.Namespace, store: StorageBundle) -> int:
-    from rich.console import Console
-
     from examples.fleet.prices import decisions, read_quotes
-    from examples.fleet.supervisor import Address
     from examples.kernel.desk import KERNELS
     from examples.kernel.invariants import check_all
     from examples.kernel.plan import make_plan, worth_proposing
     from examples.kernel.report import print_report
     from examples.kernel.run import run_fleet
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=REPORT_WIDTH)
-    where = f"{store.url}" + (f", namespace {store.namespace}" if store.namespace else "")
+    console = command.console_of(REPORT_WIDTH)
+    where = command.where(store)
     if store.lifecycle.get_transitions() or store.decision_audit.all_events_chronological():
-        return _unable(f"{where} has data already; the demo proves something on an empty one only")
+        return command.unable(
+            f"{where} has data already; the demo proves something on an empty one only"
+        )
     todo = worth_proposing(decisions(read_quotes(), months=options.months))
     plan = make_plan(todo, workers=options.workers, kernel=options.kernel)
     plan.save(store)
@@ -146,13 +99,11 @@ def _demo(options: argparse.Namespace, store: StorageBundle) -> int:
         f"{options.workers} processes with the managers of {KERNELS[options.kernel]}, "
         f"{len(todo)} proposals\non {where}"
     )
-    # The bundle's own URL hides passwords, and an embedded server has no other.
-    embedded = options.url is None or options.url.startswith("embedded:")
-    address = Address(str(store.url) if embedded else options.url, options.namespace)
+    address = command.address_of(store, options)
     run_fleet(store, plan, todo, address=address, kill=not options.no_kill, console=console)
     verdicts = check_all(store)
     print_report(console, store, verdicts)
-    return OK if all(each.finding.holds for each in verdicts) else BROKEN
+    return command.OK if all(each.finding.holds for each in verdicts) else command.BROKEN
 
 
 def _months(text: str) -> int:
@@ -161,11 +112,6 @@ def _months(text: str) -> int:
             f"{text} is less than 12: too few for anybody to be killed"
         )
     return int(text)
-
-
-def _unable(problem: str) -> int:
-    print(f"error: {problem}", file=sys.stderr)
-    return UNABLE
 
 
 if __name__ == "__main__":

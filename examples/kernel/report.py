@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from rich import box
 from rich.columns import Columns
 from rich.console import Console
 from rich.markup import escape
@@ -19,6 +18,7 @@ from examples.kernel.history import History
 from examples.kernel.invariants import ALL_TIME, Verdict
 from examples.kernel.plan import agent_of
 from examples.kernel.run import KILLED
+from examples.tables import table_of
 
 PROBLEMS_SHOWN = 3
 
@@ -37,7 +37,7 @@ def print_report(console: Console, store: StorageBundle, verdicts: Sequence[Verd
 
 def outcomes_table(history: History) -> Table:
     """How the flows ended."""
-    table = _table("Flows", "outcome", "flows")
+    table = table_of("Flows", "outcome", "flows")
     counts = Counter(history.outcome(dfid) for dfid in history.plan.flows)
     for outcome in Outcome:
         if counts[outcome]:
@@ -51,7 +51,7 @@ def outcomes_table(history: History) -> Table:
 
 def workers_table(history: History) -> Table:
     """What each process did."""
-    table = _table("Processes", "process", "led", "orders", "reversed", "")
+    table = table_of("Processes", "process", "led", "orders", "reversed", "")
     led = Counter(row["details"]["worker"] for row in history.of(Event.LED))
     done = {
         event: Counter(row["details"]["client"] for row in history.of(event))
@@ -66,7 +66,7 @@ def workers_table(history: History) -> Table:
 
 def agents_table(store: StorageBundle, history: History) -> Table:
     """What each agent proposed, and what became of it."""
-    table = _table("Agents", "agent", "proposals", "rejections", "executed", "asked", "undone")
+    table = table_of("Agents", "agent", "proposals", "rejections", "executed", "asked", "undone")
     rejected = Counter(row["details"]["agent"] for row in history.of(Event.COUNTED))
     for symbol in history.plan.symbols:
         agent = agent_of(symbol)
@@ -135,17 +135,3 @@ def _pace(history: History) -> str:
         f"\n{len(history.plan.flows)} flows in {seconds:.1f} s, with {len(history.rows):,} audit "
         f"rows and {len(history.entries)} ledger entries"
     )
-
-
-def _table(title: str, name: str, *figures: str) -> Table:
-    table = Table(
-        title=f"\n{title}",
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-    )
-    table.add_column(name, no_wrap=True)
-    for header in figures:
-        table.add_column(header, justify="right", no_wrap=True)
-    return table
