@@ -68,7 +68,7 @@ $(KERNELS)/%/.ready: pyproject.toml
 		"pytest>=8.3" "pytest-timeout>=2.3" "pytest-xdist>=3.6"
 	@touch $@
 
-soak: $(READY) ## Run a fleet under random faults, then prove it sound; ARGS="--seconds 600 --seed 7".
+soak: $(READY) ## Run fleets under random faults, then prove them sound; ARGS="--seconds 600 --seed 7".
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 lint: $(READY) ## Check style and types.

@@ -93,11 +93,13 @@ def _demo(options: argparse.Namespace, store: StorageBundle) -> int:
     from examples.fleet.chart import CapitalUse, as_text, draw
     from examples.fleet.history import History
     from examples.fleet.invariants import check_all
-    from examples.fleet.plan import make_plan
+    from examples.fleet.plan import deliveries, make_plan
     from examples.fleet.prices import decisions, read_quotes
     from examples.fleet.recovery import send_late_orders
     from examples.fleet.report import print_report, print_verdicts
     from examples.fleet.run import KillPlan, run_fleet
+    from examples.fleet.sampling import Lookout
+    from examples.fleet.supervisor import Patience, Supervisor
 
     console = command.console_of(REPORT_WIDTH)
     if _in_use(store):
@@ -109,14 +111,19 @@ def _demo(options: argparse.Namespace, store: StorageBundle) -> int:
     plan = make_plan(todo, workers=options.workers, lease_sec=options.lease)
     plan.store(store)
     console.print(f"{options.workers} agents, {len(todo)} decisions, on {command.where(store)}")
-    kills = KillPlan(options.kill, total=len(todo), seed=options.seed)
-    run_fleet(
-        store,
-        plan,
-        todo,
-        address=command.address_of(store, options),
-        kills=kills,
+    hands = dict(zip(plan.agents, deliveries(todo, workers=options.workers), strict=True))
+    patience = Patience()
+    supervisor = Supervisor(
+        command.address_of(store, options),
+        hands,
         replace=not options.no_replace,
+        patience=patience,
+    )
+    run_fleet(
+        Lookout(store, plan),
+        supervisor,
+        patience=patience,
+        kills=KillPlan(options.kill, total=len(todo), seed=options.seed),
         console=console,
     )
     send_late_orders(store, History.read(store))

@@ -11,13 +11,12 @@ from types import FrameType
 
 from rich.console import Console
 
-from dir_redis import Holder, StorageBundle
+from dir_redis import Holder, StorageError
 from examples.fleet.desk import agent_of
-from examples.fleet.plan import CAPITAL, Plan, deliveries
-from examples.fleet.prices import Decision
+from examples.fleet.plan import CAPITAL
 from examples.fleet.progress import ProgressDisplay
 from examples.fleet.sampling import Lookout
-from examples.fleet.supervisor import Address, FleetError, Supervisor
+from examples.fleet.supervisor import FleetError, Patience, Supervisor
 
 TICK_SEC = 0.02
 STALLED_SEC = 60.0
@@ -78,51 +77,58 @@ class KillPlan:
 
 
 def run_fleet(
-    store: StorageBundle,
-    plan: Plan,
-    decisions: Sequence[Decision],
+    lookout: Lookout,
+    supervisor: Supervisor,
     *,
-    address: Address,
+    patience: Patience,
     kills: KillPlan,
-    replace: bool,
     console: Console,
 ) -> None:
     """Run a fleet until every decision is made, and every broken one compensated.
+
+    Args:
+        lookout: sees it, by the store.
+        supervisor: has its processes.
+        patience: with failures of the processes and of the lookout.
+        kills: whom to kill.
+        console: where to say how far it is.
 
     Raises:
         InterruptionError: by SIGINT or SIGTERM; every process is stopped.
         FleetError: its processes fail by themselves, or get nowhere.
     """
-    dealt = deliveries(decisions, workers=len(plan.agents))
-    hands = dict(zip(plan.agents, dealt, strict=True))
-    display = ProgressDisplay(console, total=len(decisions), limit=plan.limits[CAPITAL])
-    lookout = Lookout(store, plan)
-    supervisor = Supervisor(address, hands, replace=replace)
+    plan = lookout.plan
+    display = ProgressDisplay(console, total=len(plan.decisions), limit=plan.limits[CAPITAL])
     with signals_collected() as received, display, supervisor:
         supervisor.start()
-        _watch(lookout, supervisor, kills, display, received)
+        _watch(lookout, supervisor, patience, kills, display, received)
 
 
 def _watch(
     lookout: Lookout,
     supervisor: Supervisor,
+    patience: Patience,
     kills: KillPlan,
     display: ProgressDisplay,
     received: list[int],
 ) -> None:
     moved_at = time.monotonic()
-    while True:
-        # Before the look, which then sees how the last of them ended.
-        over = not supervisor.tend() and not lookout.store.saga.get_dirty_flows()
-        if received:
-            raise InterruptionError(received[0])
+    over = False
+    while not over:
         finished = lookout.finished
-        lookout.look()
+        try:
+            over = not supervisor.tend() and not lookout.store.saga.get_dirty_flows()
+            if received:
+                raise InterruptionError(received[0])
+            # After it is known to be over: so it is seen how the last of them ended.
+            lookout.look()
+        except StorageError as error:
+            over = False
+            patience.failed(str(error))
         display.update(finished=lookout.finished, used=lookout.used)
-        if over:
-            break
         if lookout.finished > finished:
             moved_at = time.monotonic()
+            patience.got_on()
         if time.monotonic() - moved_at > STALLED_SEC:
             raise FleetError(f"nothing was finished for {STALLED_SEC:.0f} s")
         victim = kills.victim(lookout.finished, supervisor.working, lookout.holdings())

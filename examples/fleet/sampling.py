@@ -97,10 +97,11 @@ class Lookout:
             },
         }
         log = log_of(agent_of(name))
-        self.store.decision_audit.record(log, KILLED, details=details, severity="WARNING")
         for dfid, reservation in details["reservations"].items():
             freed = {"flow": dfid, **reservation}
             self._bereaved[dfid, reservation["fencing_token"]] = (log, freed)
+        # Last, for it may fail and be written all the same.
+        self.store.decision_audit.record(log, KILLED, details=details, severity="WARNING")
         return details
 
     def _read(self, row: Mapping[str, Any]) -> None:
@@ -116,5 +117,6 @@ class Lookout:
     def _see_what_came_free(self) -> None:
         there = {(holder.dfid, holder.fencing_token) for holder in self.holders}
         for each in [each for each in self._bereaved if each not in there]:
-            log, details = self._bereaved.pop(each)
+            log, details = self._bereaved[each]
             self.store.decision_audit.record(log, FREED, details=details)
+            del self._bereaved[each]

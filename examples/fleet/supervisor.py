@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import NamedTuple
@@ -21,6 +23,32 @@ class FleetError(Exception):
     """The fleet's processes fail by themselves, again and again."""
 
 
+class Patience:
+    """Puts up with failures while the fleet gets on all the same.
+
+    Args:
+        most: with so many failures between two finished flows it ends.
+    """
+
+    def __init__(self, most: int = MAX_FAILURES) -> None:
+        self._most = most
+        self._failures = 0
+
+    def failed(self, what: str) -> None:
+        """Count a failure.
+
+        Raises:
+            FleetError: it was one too many.
+        """
+        self._failures += 1
+        if self._failures >= self._most:
+            raise FleetError(f"{what}; failure {self._failures}")
+
+    def got_on(self) -> None:
+        """Forgive what has failed so far: a flow was finished."""
+        self._failures = 0
+
+
 class Address(NamedTuple):
     """Where the processes of a fleet open its store; handed on by a pipe, with any secrets."""
 
@@ -35,10 +63,16 @@ class Supervisor:
         address: where its processes open the store.
         hands: each agent's decisions by agent_id.
         replace: whether to start a killed worker anew, as a deployment would.
+        patience: with processes that fail by themselves, which are always started anew.
     """
 
     def __init__(
-        self, address: Address, hands: Mapping[str, Sequence[Decision]], *, replace: bool
+        self,
+        address: Address,
+        hands: Mapping[str, Sequence[Decision]],
+        *,
+        replace: bool,
+        patience: Patience,
     ) -> None:
         self._replace = replace
         self._targets: dict[str, tuple[Callable[..., None], tuple[object, ...]]] = {
@@ -48,7 +82,7 @@ class Supervisor:
         }
         self._workers = set(hands)
         self._processes: dict[str, BaseProcess] = {}
-        self._failures = 0
+        self._patience = patience
         # Not fork: hosts share nothing but the store.
         self._context = multiprocessing.get_context("spawn")
 
@@ -81,7 +115,8 @@ class Supervisor:
             del self._processes[name]
             process.join()
             killed = process.exitcode < 0
-            self._count_failure(name, process.exitcode)
+            if process.exitcode > 0:  # being killed may happen any number of times
+                self._patience.failed(f"{name} ended with exit code {process.exitcode}")
             if name not in self._workers or (process.exitcode and (self._replace or not killed)):
                 self._start(name)
         return not self._workers.isdisjoint(self._processes)
@@ -90,6 +125,13 @@ class Supervisor:
         """Kill an agent's process on the spot (SIGKILL)."""
         self._processes[agent_id].kill()
         self._processes[agent_id].join()
+
+    def signal(self, agent_id: str, signum: signal.Signals) -> None:
+        """Send a signal to an agent's process, if there is one; from any thread."""
+        process = self._processes.get(agent_id)
+        if process is not None and process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signum)
 
     def stop(self) -> None:
         """Kill every process."""
@@ -121,11 +163,3 @@ class Supervisor:
         finally:
             signal.signal(signal.SIGINT, handler)
         self._processes[name] = process
-
-    def _count_failure(self, name: str, exitcode: int) -> None:
-        """Being killed may happen any number of times; failing by itself is a fault of ours."""
-        if exitcode <= 0:
-            return
-        self._failures += 1
-        if self._failures >= MAX_FAILURES:
-            raise FleetError(f"{name} ended with exit code {exitcode}; failure {self._failures}")

@@ -11,10 +11,9 @@ import pytest
 from dir_redis.embedded import valkey_binary
 from tests.fault_proxy import FaultProxy
 from tests.faults.cluster_of_six import ClusterOfSix, cluster_of_six
+from tests.faults.failover import Setup
 from tests.faults.node import Node, lasting_ports
 from tests.faults.sentinel_service import SentinelService, sentinel_service
-
-Setup = Any  # a SingleServer, SentinelService or ClusterOfSix
 
 
 def primaries(setup: Setup) -> list[Any]:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.faults.cluster_of_six import ClusterOfSix
+from tests.faults.failover import fail_over, kill, opened
 from tests.faults.node import Node
-from tests.faults.test_failover import NONE_LOST, fail_over, kill, opened
-from tests.faults.writers import PROGRESS_TIMEOUT_SEC, writing
+from tests.faults.writers import NONE_LOST, PROGRESS_TIMEOUT_SEC, writing
 from tests.redis_only.test_costs import READS
 from tests.redis_only.test_once import WRITES
 from tests.servers import wait_until

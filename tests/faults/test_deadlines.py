@@ -12,7 +12,7 @@ import pytest
 
 from dir_redis import StorageBundle, StorageError, StorageUnavailableError, open_storage
 from tests.faults.cluster_of_six import ClusterOfSix
-from tests.faults.conftest import Setup
+from tests.faults.failover import Setup
 from tests.faults.sentinel_service import SentinelService
 
 TIMEOUT_SEC = 0.6

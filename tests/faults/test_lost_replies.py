@@ -16,7 +16,8 @@ from dir_redis import (
     open_storage,
 )
 from tests.applications import counted_applications
-from tests.faults.conftest import Setup, primaries
+from tests.faults.conftest import primaries
+from tests.faults.failover import Setup
 from tests.redis_only.test_once import WRITES
 
 # What a write may answer after another one has had its way.

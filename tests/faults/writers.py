@@ -11,6 +11,7 @@ from dir_redis import StorageBundle, StorageUnavailableError, UnconfirmedWriteEr
 from tests.servers import wait_until
 
 WRITERS = 4
+NONE_LOST = [0] * WRITERS
 PROGRESS_TIMEOUT_SEC = 30.0
 
 

@@ -17,6 +17,8 @@ from tests.crash.client import LEASE_SEC
 from tests.crash.clients import Clients
 from tests.crash.durable_server import DurableServer
 from tests.fault_proxy import FaultProxy
+from tests.soak.demo_fleet import LEASE_SEC as DEMO_LEASE_SEC
+from tests.soak.demo_fleet import DemoFleet
 
 # A script that keeps the server busy, and has written nothing, so that it can be killed.
 _SLOW = "local ends = tonumber(ARGV[1]) while redis.call('TIME')[1] + 0 < ends do end return 1"
@@ -28,16 +30,27 @@ class Faults:
     Args:
         server: the server.
         proxy: what the clients reach it through.
-        clients: the fleet.
+        clients: those who keep journals.
+        demo: the demo's fleet.
         random: the choices within a fault.
+
+    Attributes:
+        of_the_store: what befalls the server and the ways to it.
+        of_clients: what befalls those who use it.
+        kinds: both.
     """
 
     def __init__(
-        self, server: DurableServer, proxy: FaultProxy, clients: Clients, random: Random
+        self,
+        server: DurableServer,
+        proxy: FaultProxy,
+        clients: Clients,
+        demo: DemoFleet,
+        random: Random,
     ) -> None:
-        self._server, self._proxy, self._clients = server, proxy, clients
+        self._server, self._proxy, self._clients, self._demo = server, proxy, clients, demo
         self._random = random
-        self.kinds: dict[str, Callable[[], None]] = {
+        self.of_the_store: dict[str, Callable[[], None]] = {
             "replies lost": lambda: self._lose("reply"),
             "replies cut in half": lambda: self._lose("half a reply"),
             "replies that never come": lambda: self._lose("no reply"),
@@ -51,9 +64,14 @@ class Faults:
             "server stopped for a while": self._stop_server,
             "server busy with a script": self._slow_script,
             "server out of memory": self._out_of_memory,
+        }
+        self.of_clients: dict[str, Callable[[], None]] = {
             "client killed": self._kill_client,
             "client stopped beyond its lease": self._stop_client,
+            "demo's worker killed": self._kill_worker,
+            "demo's worker stopped beyond its lease": self._stop_worker,
         }
+        self.kinds = {**self.of_the_store, **self.of_clients}
 
     def _lose(self, what: str) -> None:
         count = self._random.choice((1, 3, 40))
@@ -108,6 +126,15 @@ class Faults:
         self._clients.signal(place, signal.SIGSTOP)
         time.sleep(1.2 * LEASE_SEC)
         self._clients.signal(place, signal.SIGCONT)
+
+    def _kill_worker(self) -> None:
+        self._demo.signal(self._demo.one_of_the_workers(self._random), signal.SIGKILL)
+
+    def _stop_worker(self) -> None:
+        agent_id = self._demo.one_of_the_workers(self._random)
+        self._demo.signal(agent_id, signal.SIGSTOP)
+        time.sleep(1.2 * DEMO_LEASE_SEC)
+        self._demo.signal(agent_id, signal.SIGCONT)
 
     def _tell(self, *command: Any) -> None:
         """Tell the server something past the proxy, once it has loaded what it had."""

@@ -1,0 +1,119 @@
+"""The fleet of ``make demo`` under faults: run after run, each judged by all its invariants."""
+
+from __future__ import annotations
+
+import io
+import signal
+import threading
+import time
+from collections.abc import Callable
+from random import Random
+
+from rich.console import Console
+
+from dir_redis import StorageBundle, open_storage, verify_store
+from examples.fleet.history import History
+from examples.fleet.invariants import check_all
+from examples.fleet.plan import deliveries, make_plan
+from examples.fleet.prices import decisions, read_quotes
+from examples.fleet.run import KillPlan, run_fleet
+from examples.fleet.sampling import Lookout
+from examples.fleet.supervisor import Address, FleetError, Patience, Supervisor
+
+WORKERS = 3
+MONTHS = 12
+LEASE_SEC = 1.5
+# A process fails whenever the server refuses a write, and is started anew. What ends a fleet that
+# gets nowhere is that nothing is finished.
+_FAILURES = 10_000
+
+
+class DemoFleet:
+    """Runs the demo's fleet, each time in a namespace of its own.
+
+    Args:
+        url: where its processes find the store.
+        safe_url: where whoever looks at them does.
+        calm: held while a run is prepared or judged: nothing befalls the store then.
+
+    Attributes:
+        runs: how many runs have ended.
+        flows: how many flows have, in all of them.
+        wrong: what was found wrong with them.
+    """
+
+    def __init__(self, url: str, safe_url: str, calm: threading.Lock) -> None:
+        self.runs = self.flows = 0
+        self.wrong: list[str] = []
+        self._url, self._safe_url = url, safe_url
+        self._calm = calm
+        self._supervisor: Supervisor | None = None
+
+    def run(self, say: Callable[[str], None]) -> None:
+        """Run it once.
+
+        Args:
+            say: told how it went.
+        """
+        namespace = f"demo-{self.runs:02}"
+        todo = decisions(read_quotes(), months=MONTHS)
+        plan = make_plan(todo, workers=WORKERS, lease_sec=LEASE_SEC)
+        started = time.monotonic()
+        with open_storage(self._safe_url, namespace=namespace) as store:
+            with self._calm:
+                plan.store(store)
+            patience = Patience(_FAILURES)
+            self._supervisor = Supervisor(
+                Address(self._url, namespace),
+                dict(zip(plan.agents, deliveries(todo, workers=WORKERS), strict=True)),
+                replace=True,
+                patience=patience,
+            )
+            try:
+                run_fleet(
+                    Lookout(store, plan),
+                    self._supervisor,
+                    patience=patience,
+                    kills=KillPlan(0, total=len(todo), seed=0),  # they are among the faults here
+                    console=Console(file=io.StringIO()),
+                )
+            except FleetError as error:
+                self.wrong.append(f"{namespace}: {error}")
+            took = time.monotonic() - started
+            with self._calm:
+                wrong = _judge(store)
+                rows = len(History.read(store).rows)
+        self.wrong += [f"{namespace}: {one}" for one in wrong]
+        self.runs += 1
+        self.flows += len(todo)
+        verdict = "every invariant holds" if not wrong else f"{len(wrong)} violations"
+        say(f"the demo's fleet: {len(todo)} flows, {rows} rows in {took:.1f} s: {verdict}")
+
+    def one_of_the_workers(self, random: Random) -> str:
+        """An agent whose process is at work; waits for one."""
+        deadline = time.monotonic() + 60
+        while not (self._supervisor and (working := sorted(self._supervisor.working))):
+            assert time.monotonic() < deadline, "no worker of the demo's fleet has been at work"
+            time.sleep(0.01)
+        return random.choice(working)
+
+    def signal(self, agent_id: str, signum: signal.Signals) -> None:
+        """Send a signal to an agent's process, if there is one."""
+        assert self._supervisor is not None
+        self._supervisor.signal(agent_id, signum)
+
+
+def _judge(store: StorageBundle) -> list[str]:
+    """What is wrong with a run that has ended, after what the dead held has run out."""
+    deadline = time.monotonic() + 4 * LEASE_SEC
+    while True:
+        wrong = [
+            f"{finding.invariant}: {problem}"
+            for finding in check_all(store)
+            for problem in finding.problems
+        ]
+        if not wrong or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    found = verify_store(store).findings
+    return wrong + [f"{kind}: {key!r} {problem}" for key, kind, problem in found]

@@ -1,0 +1,111 @@
+"""One server under faults, with two fleets on it: the demo's, and clients that keep journals."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from random import Random
+
+from dir_redis import StorageBundle, open_storage, verify_store
+from tests.crash.client import CAPACITY, LEASE_SEC
+from tests.crash.clients import Clients
+from tests.crash.durable_server import DurableServer
+from tests.crash.judgement import read_journals, totals, violations
+from tests.fault_proxy import fault_proxy
+from tests.soak.demo_fleet import DemoFleet
+from tests.soak.faults import Faults
+from tests.soak.kinds import in_turn
+
+NAMESPACE = "soak"
+CLIENTS = 4
+
+
+def soak_one_server(
+    folder: Path, *, seconds: float, seed: int, say: Callable[[str], None]
+) -> list[str]:
+    """Make faults for some seconds, each kind at least once; what is wrong afterwards."""
+    # A script counts as slow after half a second, so that clients meet BUSY.
+    server = DurableServer(folder / "server", "--busy-reply-threshold", "500")
+    journals = folder / "clients"
+    journals.mkdir()
+    made: Counter[str] = Counter()
+    wrong: list[str] = []
+    calm = threading.Lock()
+    server.start()
+    try:
+        with (
+            fault_proxy(server.url) as proxy,
+            open_storage(server.url, namespace=NAMESPACE, audit_chain=True) as bundle,
+        ):
+            bundle.resource_lock.set_capacity("capital", CAPACITY)
+            bundle.resource_lock.set_capacity("seats", CAPACITY)
+            clients = Clients(proxy.url, NAMESPACE, journals, seed=seed)
+            demo = DemoFleet(proxy.url, server.url, calm)
+            faults = Faults(server, proxy, clients, demo, Random(f"{seed} within"))
+            stopped = threading.Event()
+
+            def make_faults() -> None:
+                ends, random = time.monotonic() + seconds, Random(seed)
+                for kind in in_turn(faults.kinds, random):
+                    if time.monotonic() > ends and len(made) == len(faults.kinds):
+                        return
+                    if stopped.wait(random.uniform(0.05, 0.4)):
+                        return
+                    with calm if kind in faults.of_the_store else nullcontext():
+                        faults.kinds[kind]()
+                    made[kind] += 1
+                    clients.check()
+
+            try:
+                clients.start(CLIENTS)
+                with ThreadPoolExecutor(1) as pool:
+                    making = pool.submit(make_faults)
+                    try:
+                        while not making.done():
+                            demo.run(say)
+                    finally:
+                        stopped.set()
+                    making.result()
+                clients.finish()
+            except AssertionError as error:
+                wrong.append(str(error))
+            finally:
+                clients.close()
+            wrong += [*demo.wrong, *_judge(bundle, journals, say)]
+    finally:
+        server.kill()
+    say(f"{demo.flows} flows of the demo's fleet in {demo.runs} runs")
+    for kind, count in sorted(made.items()):
+        say(f"{count:6} x {kind}")
+    return wrong
+
+
+def _judge(bundle: StorageBundle, folder: Path, say: Callable[[str], None]) -> list[str]:
+    journals = read_journals(folder)
+    wrong = list(violations(bundle, journals))
+    report = verify_store(bundle)
+    wrong += [f"{kind}: {key!r} {problem}" for key, kind, problem in report.findings]
+    # What the dead held comes free by itself.
+    deadline = time.monotonic() + 4 * LEASE_SEC
+    while any(held.dfid.endswith("-order") for held in bundle.resource_lock.holders("seats")):
+        if time.monotonic() > deadline:
+            wrong.append("a lease has not run out")
+            break
+        time.sleep(0.05)
+    ended = totals(journals)
+    done = sum(journal.acked for journal in journals)
+    say(f"{done} operations of {len(journals)} clients, {report.checked} records verified")
+    say(
+        f"{ended.pop('unknown', 0)} outcomes unknown, {ended.pop('resolved', 0)} of them found out "
+        "by repeating and applied once; the others' clients were killed"
+    )
+    for how, count in sorted(ended.items()):
+        say(f"{count:6} x {how}")
+    if not done:
+        wrong.append("no client did anything")
+    return wrong
