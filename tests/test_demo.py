@@ -51,8 +51,9 @@ from examples.fleet.plan import (
 from examples.fleet.prices import Decision, decisions, read_quotes
 from examples.fleet.recovery import LATE_ORDER, kills_of, send_late_orders
 from examples.fleet.reviewer import review
-from examples.fleet.sampling import KILLED, SAMPLED, SAMPLES_LOG, Lookout
+from examples.fleet.sampling import FREED, KILLED, SAMPLED, SAMPLES_LOG, Lookout
 from examples.fleet.strategy import Order, filled_before_failure, judge, needs_human, propose
+from examples.fleet.supervisor import FleetError, Patience
 from examples.fleet.worker import ToDo, open_desk
 
 ROOT = Path(__file__).parents[1]
@@ -117,6 +118,18 @@ def killed_at(number: int) -> Hook:
 
     def hook(call: Call) -> Any:
         if next(numbers) == number:
+            raise Killed
+        return call.make()
+
+    return hook
+
+
+def killed_at_second_order() -> Hook:
+    """A hook that kills before an order is changed at the broker for the second time."""
+    changes = itertools.count(1)
+
+    def hook(call: Call) -> Any:
+        if call.name == "set_state" and next(changes) == 2:
             raise Killed
         return call.make()
 
@@ -701,17 +714,8 @@ def test_a_worker_does_its_own_then_what_is_left_and_a_silent_agent_s_first() ->
 
 def test_the_report_of_a_kill(clock: Clock) -> None:
     store = planned([BOUGHT, ESCALATED])
-    submitted = 0
-
-    def kill_when_submitted(call: Call) -> Any:
-        nonlocal submitted
-        submitted += call.name == "set_state"
-        if submitted == 2:
-            raise Killed
-        return call.make()
-
     with pytest.raises(Killed):
-        play(store, [BOUGHT], AGENT, clock, kill_when_submitted)
+        play(store, [BOUGHT], AGENT, clock, killed_at_second_order())
     lookout = Lookout(store, Plan.load(store))
     lookout.look()
     (name,) = lookout.holdings()
@@ -733,6 +737,48 @@ def test_the_report_of_a_kill(clock: Clock) -> None:
     assert bequest.claimed_sec == pytest.approx(LEASE_SEC + 1, abs=0.1)
     assert bequest.ended_sec == pytest.approx(LEASE_SEC + 1, abs=0.1)
     assert broken(store) == {}
+
+
+def test_what_a_killed_worker_held_is_seen_free_though_the_store_failed_meanwhile(
+    clock: Clock,
+) -> None:
+    store = planned([BOUGHT])
+    with pytest.raises(Killed):
+        play(store, [BOUGHT], AGENT, clock, killed_at_second_order())
+    failing = {KILLED, FREED}
+
+    def fail_once(call: Call) -> Any:
+        event = call.arguments[1] if call.name == "record" else None
+        if event not in failing:
+            return call.make()
+        failing.remove(event)
+        if event == KILLED:
+            call.make()  # applied, and not answered
+        raise StorageError("no answer")
+
+    lookout = Lookout(intercepted(store, fail_once), Plan.load(store))
+    lookout.look()
+    (name,) = lookout.holdings()
+    with pytest.raises(StorageError):
+        lookout.note_kill(name)
+    clock.let_leases_run_out()
+    with pytest.raises(StorageError):
+        lookout.look()
+    lookout.look()
+    (kill,) = kills_of(History.read(store))
+    assert [each.freed_sec is not None for each in kill.bequests] == [True]
+
+
+def test_failures_are_put_up_with_while_flows_are_finished() -> None:
+    patience = Patience(3)
+    for _ in range(5):
+        patience.failed("one")
+        patience.failed("another")
+        patience.got_on()
+    patience.failed("one")
+    patience.failed("another")
+    with pytest.raises(FleetError, match="a third; failure 3"):
+        patience.failed("a third")
 
 
 # The pictures
