@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -55,6 +54,7 @@ from examples.fleet.sampling import FREED, KILLED, SAMPLED, SAMPLES_LOG, Lookout
 from examples.fleet.strategy import Order, filled_before_failure, judge, needs_human, propose
 from examples.fleet.supervisor import FleetError, Patience
 from examples.fleet.worker import ToDo, open_desk
+from tests.intercepted import Call, Hook, Killed, intercepted, killed_at
 
 ROOT = Path(__file__).parents[1]
 AGENT, OTHER_AGENT, THIRD_AGENT = AGENTS = ("agent-01", "agent-02", "agent-03")
@@ -72,56 +72,6 @@ OUTCOMES = {
     ESCALATED.dfid: Outcome.EXECUTED,
     BROKEN_OFF.dfid: Outcome.COMPENSATED,
 }
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing in the demo catches it."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of a storage, not made yet."""
-
-    name: str
-    arguments: tuple[Any, ...]
-    make: Callable[[], Any]
-
-
-Hook = Callable[[Call], Any]
-
-
-class Intercepted:
-    """A storage whose calls a hook makes, or does not."""
-
-    def __init__(self, storage: object, hook: Hook) -> None:
-        self._storage = storage
-        self._hook = hook
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._storage, name)
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            return self._hook(Call(name, arguments, lambda: method(*arguments, **options)))
-
-        return call
-
-
-def intercepted(store: StorageBundle, hook: Hook) -> Any:
-    names = [field.name for field in fields(StorageBundle)][:9]
-    storages: dict[str, Any] = {name: Intercepted(getattr(store, name), hook) for name in names}
-    return replace(store, **storages)
-
-
-def killed_at(number: int) -> Hook:
-    """A hook that kills before the call of that number is made."""
-    numbers = itertools.count()
-
-    def hook(call: Call) -> Any:
-        if next(numbers) == number:
-            raise Killed
-        return call.make()
-
-    return hook
 
 
 def killed_at_second_order() -> Hook:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from dir_redis import StorageBundle, memory_storage, open_storage
+from dir_redis.keep_alive import KeepAlive
 from tests.dir_core_needed import need_dir_core
 
 if find_spec("dir_core") is None:
@@ -35,6 +37,7 @@ from examples.kernel.plan import CAPITAL, agent_of, book_of, deliveries, make_pl
 from examples.kernel.reviewer import Reviewer
 from examples.kernel.run import FLEET_LOG, KILLED, SAMPLED
 from examples.kernel.worker import work
+from tests.intercepted import Call, Hook, intercepted
 
 ROOT = Path(__file__).parents[1]
 TODO = worth_proposing(decisions(read_quotes()))
@@ -107,54 +110,67 @@ class CrashError(Exception):
     """The process ends here."""
 
 
-def crash_after(desk: Desk, calls: int) -> None:
-    """Let a desk fail right after so many of the calls by which it changes something."""
-    left = calls
+def dead_from(number: int) -> Hook:
+    """A hook under which nothing is called any more from the call of that number on."""
+    numbers = itertools.count()
 
-    def failing(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            nonlocal left
-            result = function(*arguments, **named)
-            left -= 1
-            if left == 0:
-                raise CrashError
-            return result
+    def hook(call: Call) -> Any:
+        if next(numbers) >= number:
+            raise CrashError
+        return call.make()
 
-        return call
+    return hook
 
-    desk.kernel = SimpleNamespace(transition=failing(desk.kernel.transition))
-    for owner, names in [
-        (desk, ["note"]),
-        (desk.runtime.context_store, ["update_state", "update_session"]),
-        (desk.runtime.escalation, ["request_escalation"]),
-        (desk.locks, ["acquire", "release"]),
-        (desk.governor, ["record_rejection"]),
-        (desk.ledger, ["append"]),
-        (desk.saga, ["mark_dirty", "execute_compensation"]),
-        (desk.broker, ["place", "reverse"]),
-    ]:
-        for name in names:
-            setattr(owner, name, failing(getattr(owner, name)))
+
+def desk_with(hook: Hook, store: StorageBundle, desk: Desk) -> Desk:
+    """The desk of another process, whose leases are short and whose calls a hook makes."""
+    other = Desk(intercepted(store, hook), desk.plan, "worker-2")
+    other.guard.lease_sec = other.saga.lease_sec = 0.02
+    return other
 
 
 @pytest.mark.parametrize("dfid", KINDS)
 def test_another_process_goes_on_wherever_one_died(dfid: str) -> None:
     todo = [BY_DFID[dfid]]
-    for calls in range(1, 100):
+    for calls in itertools.count():
         store, desk = begun(todo)
-        other = Desk(store, desk.plan, "worker-2")
-        crash_after(desk, calls)
-        with Reviewer(other):
+        dying = desk_with(dead_from(calls), store, desk)
+        with Reviewer(desk):
             try:
-                work(desk, todo)
+                work(dying, todo)
             except CrashError:
                 store.decision_audit.record(FLEET_LOG, KILLED, details={})
-                work(other, todo)
+                work(desk, todo)
             else:
                 break
         assert broken(store) == [], calls
         assert History.read(store).outcome(dfid) == KINDS[dfid], calls
-    assert 8 < calls < 50
+    assert 20 < calls < 200
+
+
+@pytest.mark.parametrize("dfid", KINDS)
+def test_a_process_that_stood_still_leaves_nothing_behind_in_a_flow_that_another_ended(
+    dfid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it does outside, at a broker that compares no tokens, is another matter."""
+    monkeypatch.setattr(KeepAlive, "_keep", lambda _: None)
+    todo = [BY_DFID[dfid]]
+    for number in itertools.count():
+        store, desk = begun(todo)
+        numbers = itertools.count()
+
+        def stand_still(call: Call) -> Any:
+            if next(numbers) == number:  # noqa: B023
+                work(desk, todo)  # noqa: B023
+            return call.make()
+
+        late = desk_with(stand_still, store, desk)
+        with Reviewer(desk):
+            work(late, todo)
+        assert "nothing left behind" not in broken(store), number
+        if next(numbers) < number:
+            break
+    assert 20 < number < 200
 
 
 def test_an_end_that_was_noted_stands() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from dir_core import CompensationAction
 
+from dir_redis import LeaseLostError, TransitionConflictError
 from examples.kernel.broker import REVERSED
 from examples.kernel.desk import Desk
 from examples.kernel.flow import Flow, Outcome
@@ -19,7 +21,8 @@ def compensate(desk: Desk) -> bool:
     """
     dirty = desk.saga.get_dirty_flows()
     for dfid in dirty:
-        desk.saga.execute_compensation(dfid, CompensationAction.REVERT)
+        with suppress(LeaseLostError, TransitionConflictError):  # another process was quicker
+            desk.saga.execute_compensation(dfid, CompensationAction.REVERT)
     return bool(dirty)
 
 

@@ -100,7 +100,10 @@ class Flow:
             self.desk.note(self.dfid, Event.ENDED, outcome=outcome)
         self.desk.locks.release(self.dfid)
         done = self.outcome in (Outcome.EXECUTED, Outcome.COMPENSATED)
-        self.move(FlowStatus.CLOSED if done else FlowStatus.ABORTED)
+        last = FlowStatus.CLOSED if done else FlowStatus.ABORTED
+        if last in self._been:
+            self.desk.governor.reset(self.dfid)  # whoever made that transition may have died then
+        self.move(last)
         return {"outcome": self.outcome, "worker": self.desk.name}
 
 
@@ -157,6 +160,13 @@ def lead(desk: Desk, decision: Decision) -> dict[str, Any]:
     change = order.resized(filled["shares"]).change
     desk.runtime.context_store.update_state(book_of(decision.symbol), {dfid: change})
     return flow.end(Outcome.EXECUTED)
+
+
+def let_go(desk: Desk, dfid: str) -> None:
+    """Tidy what a step that came too late may have left in a flow that another process ended."""
+    if desk.store.lifecycle.current_status(dfid) in (FlowStatus.CLOSED, FlowStatus.ABORTED):
+        desk.locks.release(dfid)
+        desk.governor.reset(dfid)
 
 
 def _validate(desk: Desk, decision: Decision, order: Order) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from examples.fleet.leases import leave_if_orphaned
 from examples.fleet.prices import Decision
 from examples.kernel.compensation import compensate, revert
 from examples.kernel.desk import Desk
-from examples.kernel.flow import lead
+from examples.kernel.flow import lead, let_go
 from examples.kernel.plan import Plan
 
 OPEN_FLOWS = 3
@@ -71,6 +71,7 @@ def _work(desk: Desk, todo: deque[Decision]) -> None:
         try:
             desk.guard.run(decision.dfid, "flow", {}, lambda d=decision: lead(desk, d))
         except (LeaseLostError, StepInProgressError, TransitionConflictError):
+            let_go(desk, decision.dfid)
             todo.append(decision)  # somebody else leads it; its result is looked at later
             time.sleep(PAUSE_SEC)
         compensate(desk)
