@@ -160,6 +160,10 @@ class SentinelService:
             return False
         for sentinel in self.sentinels:
             state = sentinel.admin.sentinel_master(SERVICE)
+            # One that leads a failover tells of the new primary before it has done with the old
+            # one. Should the new one die then, that sentinel waits for it for ever.
+            if {state["port"]} != doors or "failover_in_progress" in state["flags"]:
+                return False
             known = (state["num-slaves"], state["num-other-sentinels"])
             if known != (_SERVERS - 1, _SENTINELS - 1) or state["is_odown"] or state["is_sdown"]:
                 return False
