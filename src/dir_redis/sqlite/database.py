@@ -21,6 +21,7 @@ from dir_redis.errors import (
 )
 from dir_redis.limits import LimitOptions, Limits
 from dir_redis.sqlite import fork_safety
+from dir_redis.sqlite.columns import read_column, text_or_bytes
 from dir_redis.sqlite.driver_errors import is_busy, storage_error
 from dir_redis.sqlite.schema import SCHEMA_VERSION, make_tables
 
@@ -141,7 +142,7 @@ class SqliteDatabase:
                     make(connection)
                     connection.execute("INSERT INTO dir_redis_meta VALUES (?, ?)", (name, value))
                     return value
-        return int(rows[0][0])
+        return int(read_column("dir_redis_meta", name, "value", rows[0][0]))
 
     def close(self) -> None:
         """Close the file; further calls do nothing, and any other use is a StorageError."""
@@ -216,6 +217,7 @@ class SqliteDatabase:
         # NORMAL, usual under WAL, may lose the latest commits when the power fails. A reservation
         # or an idempotency result that a caller was told is kept must be there afterwards.
         connection.execute("PRAGMA synchronous = FULL")
+        connection.text_factory = text_or_bytes
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StorageConfigurationError(
