@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from dir_redis import CorruptRecordError, NamespaceMismatchError, StorageBundle, sqlite_storage
-from dir_redis.migrate.sqlite import SqliteRawStore
-from dir_redis.verify import verify_store
+from dir_redis import CorruptRecordError, NamespaceMismatchError, sqlite_storage
 from tests.hostile.test_corrupt_records import OPERATIONS, error_of, fill
 from tests.hostile.test_fuzz import DOCUMENTED
 
@@ -42,8 +39,6 @@ WRITTEN_FIRST = {"claim_next", "claim_dirty", "get_request"}
 # Triggers sum up what is held, so that a spoilt amount may be found in its resource's total.
 NAMED_TOO = {"resource_locks": "resource_totals "}
 
-Operation = Callable[[StorageBundle], Any]
-
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -53,15 +48,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fill(bundle)
     execute(path, "INSERT INTO reservation_queue VALUES ('another', 1, 4000000000000000)")
     return path
-
-
-def operations(bundle: StorageBundle) -> Iterator[tuple[str, Operation]]:
-    """Those that only read first: the others write over what is spoilt."""
-    raw = SqliteRawStore(bundle)
-    for kind in (*raw._parts, *raw._logs):
-        yield f"copy of {kind.__name__}", lambda _, kind=kind: list(raw.read(kind))  # type: ignore[misc]
-    yield "verify_store", verify_store
-    yield from OPERATIONS.items()
 
 
 def columns_of(path: Path) -> list[tuple[str, str]]:
@@ -126,7 +112,7 @@ def errors(path: Path, table: str) -> Iterator[tuple[str, Exception | None, bool
     with bundle, closing(sqlite3.connect(path)) as raw:
         raw.text_factory = bytes
         bundle.context._database._connection.execute("PRAGMA synchronous = OFF")  # type: ignore[attr-defined]
-        for name, operation in operations(bundle):
+        for name, operation in OPERATIONS.items():
             before = raw.execute(f"SELECT * FROM {table}").fetchall()
             caught = error_of(operation, bundle)
             yield name, caught, raw.execute(f"SELECT * FROM {table}").fetchall() != before

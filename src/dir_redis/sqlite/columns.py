@@ -12,14 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dir_redis.arguments import INT64_MAX
-from dir_redis.clock import parse_moment
+from dir_redis.clock import MOMENTS, parse_moment
 from dir_redis.errors import CorruptRecordError
 
 _EPOCH = datetime(1970, 1, 1)
 
 # What a number may be, by its column's name alone. Of a number that the next one is counted from
 # there has to be a next one in 64 bits.
-MOMENTS = range(-62_135_596_800_000_000, 253_402_300_800_000_000)  # the years 1 to 9999
 _COUNTED = range(INT64_MAX)
 _NUMBERS = {
     "priority": range(-INT64_MAX - 1, INT64_MAX + 1),

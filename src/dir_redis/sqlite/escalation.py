@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from dir_redis.arguments import checked
-from dir_redis.clock import format_moment, parse_moment
+from dir_redis.clock import MOMENTS, format_moment, parse_moment
 from dir_redis.errors import CorruptRecordError
 from dir_redis.escalations import (
     FORGOTTEN_AT_ONCE,
@@ -22,7 +22,6 @@ from dir_redis.escalations import (
 from dir_redis.fleet_protocols import EscalationQueueStorage
 from dir_redis.records import Escalation, EscalationOutcome
 from dir_redis.sqlite.columns import (
-    MOMENTS,
     lower_bound,
     moment_column,
     parse_document,

@@ -15,7 +15,8 @@ from typing import Any
 from dir_redis.admission import lease_lost, next_number
 from dir_redis.amounts import AmountScale
 from dir_redis.arguments import INT64_MAX
-from dir_redis.sqlite.columns import MOMENTS, read_column
+from dir_redis.clock import MOMENTS
+from dir_redis.sqlite.columns import read_column
 
 # Rows of dir-core 0.1.0 know the second only.
 SINCE = "COALESCE(since_us, 1000000 * CAST(strftime('%s', acquired_at) AS INTEGER))"
