@@ -206,7 +206,7 @@ def sqlite_storage(
             fixed by the file either.
 
     Raises:
-        StorageConfigurationError: the path cannot be opened, or holds something else.
+        StorageConfigurationError: the path cannot be opened, is a URL, or holds something else.
         NamespaceMismatchError: the file was made with another scale or a newer version.
     """
     flag("audit_chain", audit_chain)

@@ -36,6 +36,24 @@ def test_a_path_in_a_url_that_cannot_be_used_is_named(scheme: str, tmp_path: Pat
         open_storage(f"{scheme}:///{tmp_path}/file/below/it")
 
 
+@OPENERS
+@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize("url", ["redis://u:s3cr3t@h", "REDIS+Sentinel://:s3cr3t@h/0", "unix:///s"])
+def test_a_url_is_no_path_and_its_password_is_not_told(
+    open_path: Callable[..., Any],
+    kind: Callable[[str], Any],
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(StorageConfigurationError, match="open_storage") as refused:
+        open_path(kind(url))
+    assert "s3cr3t" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_a_temporary_folder_an_embedded_store_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
