@@ -171,6 +171,7 @@ def memory_storage(
         ),
         decision_ledger=MemoryDecisionLedgerStorage(store),
         url="memory://",
+        on_close=store.close,
     )
     bundle.on_durable = lambda wanted: _as_it_is(bundle, wanted, (IN_MEMORY,))
     return bundle
