@@ -174,7 +174,7 @@ class MemoryResourceLockStorage(MemoryStorage, LeaseStorage):
         *,
         fencing_token: int | None = None,
     ) -> None:
-        kept = self._scale.batch_to_units("used", used, self._limits)
+        kept = self._scale.batch_to_units("used", used, self._limits.reading)
         with self._lock:
             self._end_leases()
             if fencing_token is not None:

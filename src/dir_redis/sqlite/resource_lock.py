@@ -198,7 +198,7 @@ class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
         *,
         fencing_token: int | None = None,
     ) -> None:
-        kept = self._scale.batch_to_units("used", used, self._limits)
+        kept = self._scale.batch_to_units("used", used, self._limits.reading)
         with self._database.transaction() as connection:
             now = self._database.clock.now()
             forget_the_dead(connection, now)
