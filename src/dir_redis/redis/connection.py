@@ -22,6 +22,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from dir_redis.errors import StorageConfigurationError
+from dir_redis.redis.answers import OWN_ANSWERS
 from dir_redis.redis.cluster import ClusterCommands, pipelined
 from dir_redis.redis.sentinel import Sentinels
 from dir_redis.redis.tls import tls_options
@@ -340,6 +341,7 @@ def _plain(url: str, scheme: str, options: dict[str, Any], where: str, tls: _Tls
     pool = client.connection_pool
     pool.connection_kwargs.update(tls.options(pool.connection_kwargs))
     _check_options(pool.connection_kwargs, pool.connection_class)
+    pool.connection_class = OWN_ANSWERS[pool.connection_class]
     return Connection(
         client, where, where, fails_over=False, single_attempt=True, close=client.close
     )
@@ -386,6 +388,8 @@ def _sentinel(url: str, options: dict[str, Any], where: str, tls: _Tls) -> Conne
         ssl=tls.wanted,
     )
     client: redis.Redis = sentinel.master_for(service)
+    pool = client.connection_pool
+    pool.connection_class = OWN_ANSWERS[pool.connection_class]
 
     def close() -> None:
         client.close()
@@ -406,16 +410,23 @@ def _cluster(url: str, options: dict[str, Any], where: str, tls: _Tls) -> Connec
     settings = {**options, **from_url}
     settings.update(tls.options(settings))
     _check_options(settings, tls.kind)
-    nodes = [ClusterNode(host, port) for host, port in addresses]
-    client = RedisCluster(startup_nodes=nodes, **settings, ssl=tls.wanted)
+    # One of them as a URL: redis-py takes a kind of connection only then.
+    first, port = addresses[0]
+    client = RedisCluster(
+        url=f"redis://{f'[{first}]' if ':' in first else first}:{port}",
+        startup_nodes=[ClusterNode(host, port) for host, port in addresses[1:]],
+        connection_class=OWN_ANSWERS[tls.kind],
+        **settings,
+    )
+    commands = ClusterCommands(client)
     return Connection(
         client,
         where,
         where,
         fails_over=True,
         single_attempt=True,
-        close=client.close,
-        cluster=ClusterCommands(client),
+        close=commands.close,
+        cluster=commands,
     )
 
 

@@ -91,12 +91,14 @@ class Fault:
         code: the server's error code; empty if the server never answered.
         passing: whether another attempt may succeed.
         applied: whether the attempt may have been applied all the same.
+        half_way: whether it was, in part: the server cut the script off.
     """
 
     error: Exception
     code: str
     passing: bool
     applied: bool
+    half_way: bool = False
 
 
 def diagnose(error: Exception, *, fails_over: bool, single_attempt: bool) -> Fault:
@@ -141,7 +143,7 @@ def _diagnose(error: Exception, fails_over: bool) -> Fault:
         half_way = "script" in str(error) and not (
             passing or code in _NOTHING_WRITTEN or "DIRCORRUPT" in str(error)
         )
-        return Fault(error, code, passing=passing, applied=half_way)
+        return Fault(error, code, passing=passing, applied=half_way, half_way=half_way)
     if isinstance(error, driver.DataError | UnicodeError):
         return Fault(error, "ERR", passing=False, applied=False)
     if isinstance(error, driver.InvalidResponse):
@@ -199,6 +201,13 @@ def explain(
         advice = _ADVICE.get(fault.code)
         reason = f"{advice} ({text})" if advice else text
         return StorageRefusedError(f"{where} refused {operation}: {reason}", code=fault.code)
+    if write and fault.half_way:
+        return StorageUnavailableError(
+            f"{where} cut {operation} off half-way: {text[:_LONGEST_CAUSE].rstrip('.')}; what it "
+            "had written stays, and verify_store names what is missing",
+            outcome_unknown=True,
+            half_written=True,
+        )
     outcome = ""
     if write:
         outcome = (
