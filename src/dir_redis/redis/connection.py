@@ -6,18 +6,17 @@ cluster, do not back off; :mod:`dir_redis.redis.retries` tries again instead.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.cluster import ClusterNode, ClusterPipeline, RedisCluster
-from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
+from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
@@ -26,28 +25,25 @@ from dir_redis.redis.answers import OWN_ANSWERS
 from dir_redis.redis.cluster import ClusterCommands, pipelined
 from dir_redis.redis.sentinel import Sentinels
 from dir_redis.redis.tls import tls_options
+from dir_redis.redis.urls import (
+    DEFAULT_PORT,
+    DEFAULT_SENTINEL_PORT,
+    PLAIN_SCHEMES,
+    TLS_SCHEMES,
+    UrlError,
+    check_credentials,
+    mask_secrets,
+    split_hosts,
+)
 
 Client = redis.Redis | RedisCluster
 
-DEFAULT_PORT = 6379
-DEFAULT_SENTINEL_PORT = 26379
 # A waiter says this often that it is alive, and looks whether a wake-up of its got lost.
 LONGEST_WAIT_SEC = 1.0
 # An append-only file under appendfsync everysec is on the disk after little more than a second.
 LONGEST_CONFIRMATION_SEC = 1.5
 # redis-py's pools have some such limit where nobody asked for one.
 _UNLIMITED = 2**31
-
-# Valkey speaks the same protocol; redis-py knows only its own names.
-_PLAIN_SCHEMES = {
-    "redis": "redis",
-    "rediss": "rediss",
-    "unix": "unix",
-    "valkey": "redis",
-    "valkeys": "rediss",
-}
-
-_TLS_SCHEMES = {"rediss", "valkeys", "rediss+sentinel", "rediss+cluster"}
 
 _fake_servers: dict[str, Any] = {}
 _fake_servers_lock = threading.Lock()
@@ -202,9 +198,9 @@ def connect(
     }
     try:
         if scheme != "unix":
-            _check_credentials(url_or_client)
-        tls = _Tls(scheme in _TLS_SCHEMES, insecure_tls, where)
-        if scheme in _PLAIN_SCHEMES:
+            check_credentials(url_or_client)
+        tls = _Tls(scheme in TLS_SCHEMES, insecure_tls, where)
+        if scheme in PLAIN_SCHEMES:
             return _plain(url_or_client, scheme, options, where, tls)
         if scheme in ("redis+sentinel", "rediss+sentinel"):
             return _sentinel(url_or_client, options, where, tls)
@@ -215,14 +211,14 @@ def connect(
     except (ValueError, TypeError) as error:
         problem: Exception = error
     else:
-        problem = _UrlError(
-            f"its scheme is none of {', '.join(_PLAIN_SCHEMES)}, redis+sentinel, redis+cluster, "
+        problem = UrlError(
+            f"its scheme is none of {', '.join(PLAIN_SCHEMES)}, redis+sentinel, redis+cluster, "
             "rediss+sentinel, rediss+cluster, fakeredis"
         )
     # What urllib and redis-py say may quote a part of the password, so it is not even kept.
     why = str(problem)
-    if where != url_or_client and not isinstance(problem, _UrlError):
-        why, problem = "a part of it cannot be read", _UrlError("its words may hold a secret")
+    if where != url_or_client and not isinstance(problem, UrlError):
+        why, problem = "a part of it cannot be read", UrlError("its words may hold a secret")
     raise StorageConfigurationError(f"cannot use the URL {where!r}: {why}") from problem
 
 
@@ -243,51 +239,14 @@ class _Tls:
 
         Raises:
             StorageConfigurationError: they turn verification off, or cannot be used.
-            _UrlError: they are options of TLS, of which the URL is not.
+            UrlError: they are options of TLS, of which the URL is not.
         """
         if self.wanted:
             return tls_options(asked, self.where, insecure=self.insecure)
         name = next((name for name in asked if name.startswith("ssl_")), None)
         if name is not None:
-            raise _UrlError(f"{name} is an option of TLS: begin the URL with 'rediss'")
+            raise UrlError(f"{name} is an option of TLS: begin the URL with 'rediss'")
         return {}
-
-
-class _UrlError(ValueError):
-    """A problem of a URL in words that hold nothing of it."""
-
-
-def _check_credentials(url: str) -> None:
-    """Refuse a password that would be cut where it holds ``/``, ``?`` or ``#``.
-
-    Raises:
-        ValueError: the rest of it would be taken for a host, a path or an option.
-    """
-    netloc = urlsplit(url).netloc
-    if "@" in url.partition("://")[2][len(netloc) :]:
-        raise _UrlError(
-            "percent-encode what is special in its user name and password ('/' is %2F, '@' is %40)"
-        )
-
-
-def mask_secrets(url: str) -> str:
-    """Return a URL, or what somebody took for one, with the passwords in it as ``***``."""
-
-    def hide(option: re.Match[str]) -> str:
-        return f"{option[1]}=***" if "password" in unquote(option[1]).lower() else option[0]
-
-    masked = re.sub(r"((?:^|[?&;])[^=&;?]*)=[^&;]*", hide, url)
-    # A password may hold what should have been percent-encoded: up to the last @ it is secret.
-    credentials, at, rest = masked.rpartition("@")
-    if not at:
-        # Where a port should be and is none, somebody forgot the host behind a password.
-        return re.sub(r"(://[^/?#\[]*?):(?!\d*(?:[,/?#]|$))[^/?#,]+", r"\1:***", masked)
-    scheme, separator, pair = credentials.partition("://")
-    if not separator:
-        scheme, pair = "", credentials
-    user, colon, _ = pair.partition(":")
-    # One word alone is a user's name, unless somebody forgot the colon before a password.
-    return f"{scheme}{separator}{user + ':' if colon else ''}***@{rest}"
 
 
 def _ready(client: Client) -> Connection:
@@ -334,10 +293,10 @@ def _check_options(options: dict[str, Any], kind: Callable[..., Any] = redis.Con
 
 
 def _plain(url: str, scheme: str, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
-    client = redis.Redis.from_url(_PLAIN_SCHEMES[scheme] + url.removeprefix(scheme), **options)
+    client = redis.Redis.from_url(PLAIN_SCHEMES[scheme] + url.removeprefix(scheme), **options)
     path = urlsplit(url).path.strip("/")
     if scheme != "unix" and path and not path.isdigit():
-        raise _UrlError(f"{path!r} is no number of a database")
+        raise UrlError(f"{path!r} is no number of a database")
     pool = client.connection_pool
     pool.connection_kwargs.update(tls.options(pool.connection_kwargs))
     _check_options(pool.connection_kwargs, pool.connection_class)
@@ -347,24 +306,8 @@ def _plain(url: str, scheme: str, options: dict[str, Any], where: str, tls: _Tls
     )
 
 
-def _split_hosts(url: str, default_port: int) -> tuple[list[tuple[str, int]], dict[str, Any], str]:
-    """Take apart a URL of several hosts: addresses, connection options, path."""
-    parts = urlsplit(url)
-    credentials, _, hosts = parts.netloc.rpartition("@")
-    addresses = []
-    for host in hosts.split(","):
-        name, _, port = host.rpartition(":") if re.search(r":\d+$", host) else (host, "", "")
-        if not name:
-            raise ValueError("it names no host")
-        addresses.append((name.strip("[]"), int(port) if port else default_port))
-    one_host = f"redis://{credentials}@localhost?{parts.query}"
-    options = dict(parse_url(one_host if credentials else f"redis://localhost?{parts.query}"))
-    del options["host"]
-    return addresses, options, parts.path.strip("/")
-
-
 def _sentinel(url: str, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
-    addresses, from_url, path = _split_hosts(url, DEFAULT_SENTINEL_PORT)
+    addresses, from_url, path = split_hosts(url, DEFAULT_SENTINEL_PORT)
     service, _, database = path.partition("/")
     if not service:
         raise ValueError("it names no service; write redis+sentinel://host1,host2/service")
@@ -404,7 +347,7 @@ def _tls_part(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cluster(url: str, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
-    addresses, from_url, path = _split_hosts(url, DEFAULT_PORT)
+    addresses, from_url, path = split_hosts(url, DEFAULT_PORT)
     if path not in ("", "0"):
         raise ValueError(f"a cluster has no database {path!r}")
     settings = {**options, **from_url}
