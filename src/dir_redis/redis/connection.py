@@ -10,13 +10,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.cluster import ClusterNode, ClusterPipeline, RedisCluster
-from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
@@ -25,16 +23,7 @@ from dir_redis.redis.answers import OWN_ANSWERS
 from dir_redis.redis.cluster import ClusterCommands, pipelined
 from dir_redis.redis.sentinel import Sentinels
 from dir_redis.redis.tls import tls_options
-from dir_redis.redis.urls import (
-    DEFAULT_PORT,
-    DEFAULT_SENTINEL_PORT,
-    PLAIN_SCHEMES,
-    TLS_SCHEMES,
-    UrlError,
-    check_credentials,
-    mask_secrets,
-    split_hosts,
-)
+from dir_redis.redis.urls import ServerUrl, UrlError, mask_secrets, read_url
 
 Client = redis.Redis | RedisCluster
 
@@ -189,7 +178,6 @@ def connect(
             f"url_or_client must be a URL or a redis-py client, not {type(url_or_client).__name__}"
         )
     where = mask_secrets(url_or_client)
-    scheme = url_or_client.partition("://")[0]
     options: dict[str, Any] = {
         "socket_timeout": attempt_timeout_sec,
         "socket_connect_timeout": attempt_timeout_sec,
@@ -197,24 +185,17 @@ def connect(
         "retry": Retry(NoBackoff(), 0),
     }
     try:
-        if scheme != "unix":
-            check_credentials(url_or_client)
-        tls = _Tls(scheme in TLS_SCHEMES, insecure_tls, where)
-        if scheme in PLAIN_SCHEMES:
-            return _plain(url_or_client, scheme, options, where, tls)
-        if scheme in ("redis+sentinel", "rediss+sentinel"):
-            return _sentinel(url_or_client, options, where, tls)
-        if scheme in ("redis+cluster", "rediss+cluster"):
-            return _cluster(url_or_client, options, where, tls)
-        if scheme == "fakeredis":
+        if url_or_client.startswith("fakeredis://"):
             return _fakeredis(url_or_client, where)
+        url = read_url(url_or_client)
+        tls = _Tls(url.tls, insecure_tls, where)
+        if url.kind == "sentinel":
+            return _sentinel(url, options, where, tls)
+        if url.kind == "cluster":
+            return _cluster(url, options, where, tls)
+        return _plain(url, options, where, tls)
     except (ValueError, TypeError) as error:
         problem: Exception = error
-    else:
-        problem = UrlError(
-            f"its scheme is none of {', '.join(PLAIN_SCHEMES)}, redis+sentinel, redis+cluster, "
-            "rediss+sentinel, rediss+cluster, fakeredis"
-        )
     # What urllib and redis-py say may quote a part of the password, so it is not even kept.
     why = str(problem)
     if where != url_or_client and not isinstance(problem, UrlError):
@@ -292,11 +273,8 @@ def _check_options(options: dict[str, Any], kind: Callable[..., Any] = redis.Con
         raise ValueError(str(error)) from error
 
 
-def _plain(url: str, scheme: str, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
-    client = redis.Redis.from_url(PLAIN_SCHEMES[scheme] + url.removeprefix(scheme), **options)
-    path = urlsplit(url).path.strip("/")
-    if scheme != "unix" and path and not path.isdigit():
-        raise UrlError(f"{path!r} is no number of a database")
+def _plain(url: ServerUrl, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
+    client = redis.Redis.from_url(url.plain, **{**options, **url.options})
     pool = client.connection_pool
     pool.connection_kwargs.update(tls.options(pool.connection_kwargs))
     _check_options(pool.connection_kwargs, pool.connection_class)
@@ -306,31 +284,21 @@ def _plain(url: str, scheme: str, options: dict[str, Any], where: str, tls: _Tls
     )
 
 
-def _sentinel(url: str, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
-    addresses, from_url, path = split_hosts(url, DEFAULT_SENTINEL_PORT)
-    service, _, database = path.partition("/")
-    if not service:
-        raise ValueError("it names no service; write redis+sentinel://host1,host2/service")
-    to_sentinel = {}
-    for name in [name for name in from_url if name.startswith("sentinel_")]:
-        option = name.removeprefix("sentinel_")
-        # Under its own name redis-py does not know it, and left it the text that it is.
-        parser: Any = URL_QUERY_ARGUMENT_PARSERS.get(option, str)
-        to_sentinel[option] = parser(from_url.pop(name))
-    settings = {**options, **from_url, "db": int(database or from_url.get("db", 0))}
+def _sentinel(url: ServerUrl, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
+    settings = {**options, **url.options}
     settings.update(tls.options(settings))
     # A Sentinel is verified like a server, by its own authority if it has one.
-    to_sentinel = {**_tls_part(from_url), **to_sentinel}
+    to_sentinel = {**_tls_part(url.options), **url.sentinel_options}
     to_sentinel.update(tls.options(to_sentinel))
     _check_options(settings, tls.kind)
     _check_options(to_sentinel, tls.kind)
     sentinel: Sentinel = Sentinels(
-        addresses,
+        url.hosts,
         sentinel_kwargs={**options, **to_sentinel, "ssl": tls.wanted},
         **settings,
         ssl=tls.wanted,
     )
-    client: redis.Redis = sentinel.master_for(service)
+    client: redis.Redis = sentinel.master_for(url.service)
     pool = client.connection_pool
     pool.connection_class = OWN_ANSWERS[pool.connection_class]
 
@@ -346,18 +314,15 @@ def _tls_part(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name.startswith("ssl_")}
 
 
-def _cluster(url: str, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
-    addresses, from_url, path = split_hosts(url, DEFAULT_PORT)
-    if path not in ("", "0"):
-        raise ValueError(f"a cluster has no database {path!r}")
-    settings = {**options, **from_url}
+def _cluster(url: ServerUrl, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
+    settings = {**options, **url.options}
     settings.update(tls.options(settings))
     _check_options(settings, tls.kind)
     # One of them as a URL: redis-py takes a kind of connection only then.
-    first, port = addresses[0]
+    first, port = url.hosts[0]
     client = RedisCluster(
         url=f"redis://{f'[{first}]' if ':' in first else first}:{port}",
-        startup_nodes=[ClusterNode(host, port) for host, port in addresses[1:]],
+        startup_nodes=[ClusterNode(host, port) for host, port in url.hosts[1:]],
         connection_class=OWN_ANSWERS[tls.kind],
         **settings,
     )

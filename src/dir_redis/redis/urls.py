@@ -3,41 +3,202 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit
 
-from redis.connection import parse_url
+from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
 
 # Valkey speaks the same protocol; redis-py knows only its own names.
-PLAIN_SCHEMES = {
+_PLAIN_SCHEMES = {
     "redis": "redis",
     "rediss": "rediss",
     "unix": "unix",
     "valkey": "redis",
     "valkeys": "rediss",
 }
+_SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
+_CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
+_TLS_SCHEMES = ("rediss", "valkeys", "rediss+sentinel", "rediss+cluster")
 
-TLS_SCHEMES = {"rediss", "valkeys", "rediss+sentinel", "rediss+cluster"}
+# A host, with a port or without.
+_HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:%\s\0]+)(?::(\d{1,5}))?", re.ASCII)
+_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
+
+# What a URL may have of redis-py's options: what is for the operator to say, in words. All else
+# has to agree with what this package sends, or cannot be said in words.
+_OPTIONS = (
+    *("db", "username", "password", "client_name", "socket_timeout", "socket_connect_timeout"),
+    *("socket_keepalive", "health_check_interval", "max_connections", "protocol"),
+)
+_TLS_OPTIONS = (
+    *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile"),
+    *("ssl_password", "ssl_cert_reqs", "ssl_check_hostname"),
+)
+_OF_SENTINELS = "sentinel_"
+
+_ENCODE = "percent-encode what is special in its user name and password ('/' is %2F, '@' is %40)"
 
 
 class UrlError(ValueError):
-    """A problem of a URL in words that hold nothing of it."""
+    """A problem of a URL, in words that hold none of its values."""
 
 
-def check_credentials(url: str) -> None:
-    """Refuse a password that would be cut where it holds ``/``, ``?`` or ``#``.
+@dataclass(frozen=True, slots=True)
+class ServerUrl:
+    """What a URL of servers says.
+
+    Attributes:
+        kind: what is there: ``"server"``, ``"sentinel"`` or ``"cluster"``.
+        tls: whether to speak TLS.
+        hosts: names and ports; none for a socket, and where redis-py's own default is meant.
+        service: what Sentinels know it by.
+        plain: the URL of one server, without its options and in redis-py's schemes.
+        options: redis-py's options of a connection.
+        sentinel_options: the same of connections to Sentinels.
+    """
+
+    kind: str
+    tls: bool
+    hosts: list[tuple[str, int]]
+    service: str
+    plain: str = field(repr=False)
+    options: dict[str, Any] = field(repr=False)
+    sentinel_options: dict[str, Any] = field(repr=False)
+
+
+def read_url(url: str) -> ServerUrl:
+    """Take a URL of servers apart.
 
     Raises:
-        ValueError: the rest of it would be taken for a host, a path or an option.
+        UrlError: it cannot be used.
     """
-    netloc = urlsplit(url).netloc
-    if "@" in url.partition("://")[2][len(netloc) :]:
+    scheme = url.partition("://")[0]
+    kind, default_port = _kind_of(scheme)
+    parts = _split(url)
+    # A password would be cut where it holds one of "/?#", and the rest taken for something else.
+    if scheme != "unix" and "@" in url.partition("://")[2][len(parts.netloc) :]:
+        raise UrlError(_ENCODE)
+    credentials, at, places = parts.netloc.rpartition("@")
+    if scheme == "unix":
+        hosts = _check_socket(places, parts.path)
+    elif kind == "server":
+        hosts = _one_host(places)
+    else:
+        hosts = [_host(place, default_port) for place in places.split(",")]
+    options, sentinel_options = _options(parts.query, kind)
+    service, database = "", "" if scheme == "unix" else parts.path.strip("/")
+    if kind == "sentinel":
+        service, _, database = database.partition("/")
+        if not service:
+            raise UrlError("it names no service; write redis+sentinel://host1,host2/service")
+    if database:
+        if not _NUMBER.fullmatch(database):
+            raise UrlError("its path is no number of a database")
+        options["db"] = int(database)
+    if kind == "cluster" and options.pop("db", 0):
+        raise UrlError("a cluster has no database but the first")
+    plain = f"{_PLAIN_SCHEMES.get(scheme)}://{credentials}{at}{places}"
+    if scheme == "unix":
+        plain += parts.path
+    elif kind != "server":
+        options.update(_login(credentials))
+    return ServerUrl(kind, scheme in _TLS_SCHEMES, hosts, service, plain, options, sentinel_options)
+
+
+def _kind_of(scheme: str) -> tuple[str, int]:
+    """What is behind a scheme, and the port it is at where the URL names none."""
+    if scheme in _PLAIN_SCHEMES:
+        return "server", DEFAULT_PORT
+    if scheme in _SENTINEL_SCHEMES:
+        return "sentinel", DEFAULT_SENTINEL_PORT
+    if scheme in _CLUSTER_SCHEMES:
+        return "cluster", DEFAULT_PORT
+    known = ", ".join((*_PLAIN_SCHEMES, *_SENTINEL_SCHEMES, *_CLUSTER_SCHEMES, "fakeredis"))
+    raise UrlError(f"its scheme is none of {known}")
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        pass  # its words may quote the password, so it is not kept, as a context neither
+    raise UrlError(f"its host cannot be read; {_ENCODE}")
+
+
+def _login(credentials: str) -> dict[str, str]:
+    user, _, password = credentials.partition(":")
+    return {
+        name: unquote(value)
+        for name, value in (("username", user), ("password", password))
+        if value
+    }
+
+
+def _check_socket(place: str, path: str) -> list[tuple[str, int]]:
+    """Refuse a URL that names no socket; there is no host."""
+    if place or not path.strip("/") or "\0" in unquote(path):
+        raise UrlError("it names no socket: the path is an absolute one, behind three slashes")
+    return []
+
+
+def _one_host(place: str) -> list[tuple[str, int]]:
+    """The host of a URL that has one, or none."""
+    if "," in place:
         raise UrlError(
-            "percent-encode what is special in its user name and password ('/' is %2F, '@' is %40)"
+            "one server has one host: write redis+sentinel:// or redis+cluster:// for several"
         )
+    if place.startswith(":"):
+        place = f"localhost{place}"
+    return [_host(place, DEFAULT_PORT)] if place else []
+
+
+def _host(place: str, default_port: int) -> tuple[str, int]:
+    if not place or place.startswith(":"):
+        raise UrlError("it names no host")
+    found = _HOST.fullmatch(place)
+    if found is None or not 1 <= (port := int(found[2] or default_port)) <= 65535:
+        raise UrlError(
+            "a host or its port cannot be read (a port is a number from 1 to 65535, an IPv6 "
+            "address stands in [ ], a password before an @ and the host)"
+        )
+    return found[1].strip("[]"), port
+
+
+def _options(query: str, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of a query, and those of them that are for Sentinels."""
+    options: dict[str, Any] = {}
+    of_sentinels: dict[str, Any] = {}
+    known_options = (*_OPTIONS, *_TLS_OPTIONS)
+    also = f", and the same for Sentinels, as {_OF_SENTINELS}…" if kind == "sentinel" else ""
+    for option in query.split("&"):
+        name, _, value = (unquote_plus(part) for part in option.partition("="))
+        if not name:
+            continue
+        known, place = name, options
+        if kind == "sentinel" and name.startswith(_OF_SENTINELS):
+            known, place = name.removeprefix(_OF_SENTINELS), of_sentinels
+        if known not in known_options or (place is of_sentinels and known == "db"):
+            raise UrlError(
+                f"{name} cannot be given in a URL; hand in a ready client that has it. There are "
+                f"{', '.join(known_options)}{also}"
+            )
+        if known in place:
+            raise UrlError(f"{name} is given twice")
+        place[known] = _value(name, known, value)
+    return options, of_sentinels
+
+
+def _value(name: str, known: str, value: str) -> Any:
+    parser: Any = URL_QUERY_ARGUMENT_PARSERS.get(known, str)
+    try:
+        return parser(value)
+    except ValueError:
+        pass  # its words quote the value
+    raise UrlError(f"{name} has an impossible value")
 
 
 def mask_secrets(url: str) -> str:
@@ -58,19 +219,3 @@ def mask_secrets(url: str) -> str:
     user, colon, _ = pair.partition(":")
     # One word alone is a user's name, unless somebody forgot the colon before a password.
     return f"{scheme}{separator}{user + ':' if colon else ''}***@{rest}"
-
-
-def split_hosts(url: str, default_port: int) -> tuple[list[tuple[str, int]], dict[str, Any], str]:
-    """Take apart a URL of several hosts: addresses, connection options, path."""
-    parts = urlsplit(url)
-    credentials, _, hosts = parts.netloc.rpartition("@")
-    addresses = []
-    for host in hosts.split(","):
-        name, _, port = host.rpartition(":") if re.search(r":\d+$", host) else (host, "", "")
-        if not name:
-            raise ValueError("it names no host")
-        addresses.append((name.strip("[]"), int(port) if port else default_port))
-    one_host = f"redis://{credentials}@localhost?{parts.query}"
-    options = dict(parse_url(one_host if credentials else f"redis://localhost?{parts.query}"))
-    del options["host"]
-    return addresses, options, parts.path.strip("/")
