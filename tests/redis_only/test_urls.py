@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
 import pytest
 
 from dir_redis import StorageConfigurationError, open_storage
+from dir_redis.redis.connection import connect
+from tests.redis_only.conftest import works
 
+ROOT = Path(__file__).parents[2]
+SECURITY = ROOT / "docs" / "security.md"
+TIMEOUTS = ("socket_timeout", "socket_connect_timeout")
+NO_TIME = ("0", "-1", "nan", "inf", "1e9", "301", "abc", "")
+# What redis-py would take, and answer with errors of its own, or not at all.
+NOT_IN_A_URL = (
+    *("retry", "credential_provider", "event_dispatcher", "command_packer", "cache", "socket_type"),
+    *("socket_keepalive_options", "maint_notifications_config", "redis_connect_func", "host"),
+    *("socket_read_size", "encoding", "decode_responses", "parser_class", "connection_class"),
+)
 NO_PORT = "a port is a number from 1 to 65535"
 
 
@@ -44,3 +61,98 @@ def refused(url: str) -> str:
 )
 def test_a_mistake_is_named_beside_a_password_too(url: str, said: str, login: str) -> None:
     assert said in refused(url.format(login))
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        *((f"{name}={value}", f"{name} must be seconds") for name in TIMEOUTS for value in NO_TIME),
+        *((f"{name}=1", f"{name} cannot be given in a URL") for name in NOT_IN_A_URL),
+        ("db=-1", "db must be the number of a database"),
+        ("db=1.5", "db must be the number of a database"),
+        ("client_name=a%20b", "client_name must be letters"),
+        ("password=", "password must be some text"),
+        ("health_check_interval=-1", "health_check_interval must be whole seconds"),
+        ("max_connections=0", "max_connections must be a whole number from 1 on"),
+        ("protocol=4", "protocol must be 2 or 3"),
+        ("socket_keepalive=maybe", "socket_keepalive must be true or false"),
+        ("protocol=3&protocol=2", "protocol is given twice"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("url", "prefix"),
+    [
+        ("redis://h", ""),
+        ("redis+cluster://h", ""),
+        ("redis+sentinel://h/s", ""),
+        ("redis+sentinel://h/s", "sentinel_"),
+    ],
+    ids=["server", "cluster", "sentinel", "of-sentinels"],
+)
+def test_an_option_has_a_value_that_it_can_have(
+    url: str, prefix: str, option: str, said: str
+) -> None:
+    if prefix and option.startswith("db"):
+        said = "db cannot be given in a URL"
+
+    options = "&".join(prefix + one for one in option.split("&"))
+    assert f"{prefix}{said}" in refused(f"{url}?{options}")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://h/1?db=1", "its database is given twice"),
+        ("redis+sentinel://h/s/1?db=1", "its database is given twice"),
+        ("rediss://h?ssl_check_hostname=maybe", "ssl_check_hostname must be true or false"),
+        ("redis+cluster://h?health_check_interval=30", "nothing that redis-py does with a cluster"),
+        ("unix:///s?socket_keepalive=true", "socket_keepalive is of connections between hosts"),
+    ],
+)
+def test_options_that_do_not_go_with_the_url(url: str, said: str) -> None:
+    assert said in refused(url)
+
+
+EVERY = {
+    "client_name": "a-worker",
+    "socket_timeout": "1.5",
+    "socket_connect_timeout": "1",
+    "socket_keepalive": "no",
+    "max_connections": "5",
+    "protocol": "3",
+}
+
+
+@pytest.mark.parametrize("scheme", ["server", "cluster"])
+def test_every_option_that_may_be_given_is_heeded(
+    servers: Any, namespace: str, scheme: str
+) -> None:
+    url = servers.url("cluster" if scheme == "cluster" else "valkey")
+    options = EVERY | ({} if scheme == "cluster" else {"health_check_interval": "30"})
+    with closing(connect(f"{url}?{urlencode(options)}", attempt_timeout_sec=2)) as connection:
+        client: Any = connection.client
+        if scheme == "cluster":
+            client = client.get_redis_connection(client.get_primaries()[0])
+        settings = client.connection_pool.connection_kwargs
+
+        assert "a-worker" in [one["name"] for one in client.client_list()]
+        assert settings["socket_timeout"] == 1.5
+        assert settings["socket_connect_timeout"] == 1
+        assert settings["socket_keepalive"] is False
+        assert settings["protocol"] == 3
+        assert scheme == "cluster" or settings["health_check_interval"] == 30
+        assert connection.most_connections == 5
+    with open_storage(f"{url}?{urlencode(options)}", namespace=namespace) as bundle:
+        assert works(bundle)
+
+
+def test_the_page_has_the_options_that_may_be_given() -> None:
+    text = refused("rediss://h?x=1")
+    page = (ROOT / "docs" / "backends.md").read_text()
+    names = text.partition("There are ")[2].split(", ")
+
+    assert {*EVERY, "db", "username", "password", "health_check_interval"} == {
+        name for name in names if not name.startswith("ssl_")
+    }
+    assert all(f"`{name}`" in page for name in names if not name.startswith("ssl_"))
+    assert all(f"{name}=" in SECURITY.read_text() for name in names if name.startswith("ssl_"))

@@ -260,24 +260,10 @@ def _ready(client: Client) -> Connection:
     )
 
 
-def _check_options(options: dict[str, Any], kind: Callable[..., Any] = redis.Connection) -> None:
-    """Find out now, not at the first command, whether a kind of connection takes the options.
-
-    Raises:
-        TypeError: there is no such option.
-        ValueError: an option has an impossible value.
-    """
-    try:
-        kind(**options)
-    except redis.RedisError as error:
-        raise ValueError(str(error)) from error
-
-
 def _plain(url: ServerUrl, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
     client = redis.Redis.from_url(url.plain, **{**options, **url.options})
     pool = client.connection_pool
     pool.connection_kwargs.update(tls.options(pool.connection_kwargs))
-    _check_options(pool.connection_kwargs, pool.connection_class)
     pool.connection_class = OWN_ANSWERS[pool.connection_class]
     return Connection(
         client, where, where, fails_over=False, single_attempt=True, close=client.close
@@ -290,8 +276,6 @@ def _sentinel(url: ServerUrl, options: dict[str, Any], where: str, tls: _Tls) ->
     # A Sentinel is verified like a server, by its own authority if it has one.
     to_sentinel = {**_tls_part(url.options), **url.sentinel_options}
     to_sentinel.update(tls.options(to_sentinel))
-    _check_options(settings, tls.kind)
-    _check_options(to_sentinel, tls.kind)
     sentinel: Sentinel = Sentinels(
         url.hosts,
         sentinel_kwargs={**options, **to_sentinel, "ssl": tls.wanted},
@@ -317,7 +301,6 @@ def _tls_part(options: dict[str, Any]) -> dict[str, Any]:
 def _cluster(url: ServerUrl, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
     settings = {**options, **url.options}
     settings.update(tls.options(settings))
-    _check_options(settings, tls.kind)
     # One of them as a URL: redis-py takes a kind of connection only then.
     first, port = url.hosts[0]
     client = RedisCluster(

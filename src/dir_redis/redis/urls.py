@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit
-
-from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
@@ -28,16 +27,9 @@ _TLS_SCHEMES = ("rediss", "valkeys", "rediss+sentinel", "rediss+cluster")
 _HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:%\s\0]+)(?::(\d{1,5}))?", re.ASCII)
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
-# What a URL may have of redis-py's options: what is for the operator to say, in words. All else
-# has to agree with what this package sends, or cannot be said in words.
-_OPTIONS = (
-    *("db", "username", "password", "client_name", "socket_timeout", "socket_connect_timeout"),
-    *("socket_keepalive", "health_check_interval", "max_connections", "protocol"),
-)
-_TLS_OPTIONS = (
-    *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile"),
-    *("ssl_password", "ssl_cert_reqs", "ssl_check_hostname"),
-)
+# A pause of a network may be longer than an operation, but nobody waits a day for one.
+_LONGEST_TIMEOUT_SEC = 300.0
+
 _OF_SENTINELS = "sentinel_"
 
 _ENCODE = "percent-encode what is special in its user name and password ('/' is %2F, '@' is %40)"
@@ -45,6 +37,56 @@ _ENCODE = "percent-encode what is special in its user name and password ('/' is 
 
 class UrlError(ValueError):
     """A problem of a URL, in words that hold none of its values."""
+
+
+def _text(value: str) -> str | None:
+    return value or None
+
+
+def _name(value: str) -> str | None:
+    return value if re.fullmatch("[!-~]+", value) else None
+
+
+def _number(value: str) -> int | None:
+    return int(value) if _NUMBER.fullmatch(value) else None
+
+
+def _flag(value: str) -> bool | None:
+    return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(
+        value.lower()
+    )
+
+
+def _seconds(value: str) -> float | None:
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value, re.ASCII):
+        return None
+    return seconds if 0 < (seconds := float(value)) <= _LONGEST_TIMEOUT_SEC else None
+
+
+# What a URL may have of redis-py's options, how each is read, and what it has to be. The others
+# are objects, or have to agree with what this package sends and reads.
+_TIMEOUT = (_seconds, f"seconds, above 0 and at most {_LONGEST_TIMEOUT_SEC:.0f}")
+_WORDS = (_text, "some text")
+_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "db": (_number, "the number of a database"),
+    "username": _WORDS,
+    "password": _WORDS,
+    "client_name": (_name, "letters, digits and signs of ASCII, without blanks"),
+    "socket_timeout": _TIMEOUT,
+    "socket_connect_timeout": _TIMEOUT,
+    "socket_keepalive": (_flag, "true or false"),
+    "health_check_interval": (_number, "whole seconds; 0 for no check"),
+    "max_connections": (lambda value: _number(value) or None, "a whole number from 1 on"),
+    "protocol": ({"2": 2, "3": 3}.get, "2 or 3"),
+    "ssl_ca_certs": _WORDS,
+    "ssl_ca_path": _WORDS,
+    "ssl_ca_data": _WORDS,
+    "ssl_certfile": _WORDS,
+    "ssl_keyfile": _WORDS,
+    "ssl_password": _WORDS,
+    "ssl_cert_reqs": _WORDS,
+    "ssl_check_hostname": (_flag, "true or false"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +140,18 @@ def read_url(url: str) -> ServerUrl:
     if database:
         if not _NUMBER.fullmatch(database):
             raise UrlError("its path is no number of a database")
+        if "db" in options:
+            raise UrlError("its database is given twice, by the path and by db")
         options["db"] = int(database)
     if kind == "cluster" and options.pop("db", 0):
         raise UrlError("a cluster has no database but the first")
+    if kind == "cluster" and "health_check_interval" in options:
+        raise UrlError("health_check_interval is nothing that redis-py does with a cluster")
     plain = f"{_PLAIN_SCHEMES.get(scheme)}://{credentials}{at}{places}"
     if scheme == "unix":
         plain += parts.path
+        if "socket_keepalive" in options:
+            raise UrlError("socket_keepalive is of connections between hosts")
     elif kind != "server":
         options.update(_login(credentials))
     return ServerUrl(kind, scheme in _TLS_SCHEMES, hosts, service, plain, options, sentinel_options)
@@ -172,7 +220,6 @@ def _options(query: str, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options of a query, and those of them that are for Sentinels."""
     options: dict[str, Any] = {}
     of_sentinels: dict[str, Any] = {}
-    known_options = (*_OPTIONS, *_TLS_OPTIONS)
     also = f", and the same for Sentinels, as {_OF_SENTINELS}…" if kind == "sentinel" else ""
     for option in query.split("&"):
         name, _, value = (unquote_plus(part) for part in option.partition("="))
@@ -181,24 +228,18 @@ def _options(query: str, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         known, place = name, options
         if kind == "sentinel" and name.startswith(_OF_SENTINELS):
             known, place = name.removeprefix(_OF_SENTINELS), of_sentinels
-        if known not in known_options or (place is of_sentinels and known == "db"):
+        if known not in _OPTIONS or (place is of_sentinels and known == "db"):
             raise UrlError(
                 f"{name} cannot be given in a URL; hand in a ready client that has it. There are "
-                f"{', '.join(known_options)}{also}"
+                f"{', '.join(_OPTIONS)}{also}"
             )
         if known in place:
             raise UrlError(f"{name} is given twice")
-        place[known] = _value(name, known, value)
+        read, words = _OPTIONS[known]
+        place[known] = read(value)
+        if place[known] is None:
+            raise UrlError(f"{name} must be {words}")
     return options, of_sentinels
-
-
-def _value(name: str, known: str, value: str) -> Any:
-    parser: Any = URL_QUERY_ARGUMENT_PARSERS.get(known, str)
-    try:
-        return parser(value)
-    except ValueError:
-        pass  # its words quote the value
-    raise UrlError(f"{name} has an impossible value")
 
 
 def mask_secrets(url: str) -> str:
