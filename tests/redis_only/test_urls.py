@@ -12,6 +12,7 @@ import pytest
 from dir_redis import StorageConfigurationError, open_storage
 from dir_redis.redis.connection import connect
 from tests.redis_only.conftest import works
+from tests.security.test_secrets import all_of
 
 ROOT = Path(__file__).parents[2]
 SECURITY = ROOT / "docs" / "security.md"
@@ -156,3 +157,27 @@ def test_the_page_has_the_options_that_may_be_given() -> None:
     }
     assert all(f"`{name}`" in page for name in names if not name.startswith("ssl_"))
     assert all(f"{name}=" in SECURITY.read_text() for name in names if name.startswith("ssl_"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://u:s3cr3t\udce9@h",
+        "redis://u\udce9:s3cr3t@h",
+        "redis+cluster://u:s3cr3t\udce9@h",
+        "redis://h?password=s3cr3t\udce9",
+        "redis+sentinel://h/s?sentinel_password=s3cr3t\udce9",
+        "unix://u:s3cr3t\udce9@/s",
+        "redis://u:s3cr3t%FF@h",
+        "redis+sentinel://h/s?sentinel_password=s3cr3t%FF",
+    ],
+    ids=ascii,
+)
+def test_a_password_that_is_no_utf_8_is_refused_and_in_no_cause(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIR_REDIS_URL", url)
+    with pytest.raises(StorageConfigurationError, match="it holds what is no UTF-8") as caught:
+        open_storage()
+
+    assert "s3cr3t" not in all_of(caught.value)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit
+from urllib.parse import SplitResult, unquote, unquote_plus, unquote_to_bytes, urlsplit
 
 DEFAULT_PORT = 6379
 DEFAULT_SENTINEL_PORT = 26379
@@ -118,6 +118,8 @@ def read_url(url: str) -> ServerUrl:
     Raises:
         UrlError: it cannot be used.
     """
+    if not _is_utf8(url):
+        raise UrlError(f"it holds what is no UTF-8; {_ENCODE}")
     scheme = url.partition("://")[0]
     kind, default_port = _kind_of(scheme)
     parts = _split(url)
@@ -155,6 +157,20 @@ def read_url(url: str) -> ServerUrl:
     elif kind != "server":
         options.update(_login(credentials))
     return ServerUrl(kind, scheme in _TLS_SCHEMES, hosts, service, plain, options, sentinel_options)
+
+
+def _is_utf8(url: str) -> bool:
+    """Whether a URL and what is percent-encoded in it is all text, which redis-py sends as UTF-8.
+
+    An environment variable may hold other bytes; redis-py would quote them, or send another
+    password.
+    """
+    try:
+        url.encode()
+        unquote_to_bytes(url).decode()
+    except UnicodeError:  # it holds the URL, so it is not kept, as a context neither
+        return False
+    return True
 
 
 def _kind_of(scheme: str) -> tuple[str, int]:
