@@ -181,3 +181,22 @@ def test_a_password_that_is_no_utf_8_is_refused_and_in_no_cause(
         open_storage()
 
     assert "s3cr3t" not in all_of(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://u:p@ss@h", "'@' is %40"),
+        ("redis://u@x:p@h", "'@' is %40"),
+        ("unix://u:p@ss@/s", "'@' is %40"),
+        ("redis+sentinel://u:p@ss@h/s", "'@' is %40"),
+        ("redis+cluster://u:s3cr3t@h1,u:s3cr3t@h2", "once, before the first host"),
+    ],
+)
+def test_an_at_sign_in_a_password_is_percent_encoded(url: str, said: str) -> None:
+    assert said in refused(url)
+
+
+def test_credentials_belong_before_the_first_of_several_hosts() -> None:
+    for url in ("redis+cluster://h1,u:s3cr3t@h2", "redis+cluster://h1:1,u:s3cr3t@h2"):
+        assert "before the first host" in refused(url)

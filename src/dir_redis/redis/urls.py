@@ -32,7 +32,10 @@ _LONGEST_TIMEOUT_SEC = 300.0
 
 _OF_SENTINELS = "sentinel_"
 
-_ENCODE = "percent-encode what is special in its user name and password ('/' is %2F, '@' is %40)"
+_ENCODE = (
+    "percent-encode what is special in a user name and a password ('@' is %40, '/' is %2F and "
+    "',' is %2C)"
+)
 
 
 class UrlError(ValueError):
@@ -127,6 +130,10 @@ def read_url(url: str) -> ServerUrl:
     if scheme != "unix" and "@" in url.partition("://")[2][len(parts.netloc) :]:
         raise UrlError(_ENCODE)
     credentials, at, places = parts.netloc.rpartition("@")
+    if kind != "server" and re.search("[@,]", credentials):  # those of one host and of another?
+        raise UrlError(f"write user name and password once, before the first host; {_ENCODE}")
+    if "@" in credentials:
+        raise UrlError(_ENCODE)
     if scheme == "unix":
         hosts = _check_socket(places, parts.path)
     elif kind == "server":
