@@ -244,7 +244,7 @@ def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
         ("redis://user:s3cret", "redis://user:***"),
         ("redis://:s3cret", "redis://:***"),
         ("redis://:s3cret/0", "redis://:***/0"),
-        ("redis://h?db=0;password=s3cret", "redis://h?db=0;password=***"),
+        ("redis://h?db=0;password=s3cret", "redis://h?db=0;***"),
         ("redis://:s3cret/x@h", "redis://:***@h"),
         ("redis+cluster://u:s3#c@ret/@h1,h2", "redis+cluster://u:***@h1,h2"),
         ("user:secret@host", "user:***@host"),

@@ -11,6 +11,7 @@ import pytest
 
 from dir_redis import StorageConfigurationError, open_storage
 from dir_redis.redis.connection import connect
+from dir_redis.redis.urls import mask_secrets
 from tests.redis_only.conftest import works
 from tests.security.test_secrets import all_of
 
@@ -200,3 +201,51 @@ def test_an_at_sign_in_a_password_is_percent_encoded(url: str, said: str) -> Non
 def test_credentials_belong_before_the_first_of_several_hosts() -> None:
     for url in ("redis+cluster://h1,u:s3cr3t@h2", "redis+cluster://h1:1,u:s3cr3t@h2"):
         assert "before the first host" in refused(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://u:99999999", NO_PORT),
+        ("redis://:99999999", NO_PORT),
+        ("redis+cluster://u:99999,999", NO_PORT),
+        ("redis://h?password=ab&99999999", "one of its options has no '='"),
+        ("redis://h?db=0#password=99999999", "nothing belongs behind a '#'"),
+        ("redis://h#99999999", "nothing belongs behind a '#'"),
+        ("redis://h?passwd=99999999", "passwd cannot be given in a URL"),
+        ("redis://h?pwd=99999999", "pwd cannot be given in a URL"),
+        ("redis://h?db=0;pwd=99999999", "db must be the number of a database"),
+        ("redis://h?password=a;db=99999999&db=x", "db must be the number of a database"),
+        ("redis://u:12?99999999@h", "percent-encode"),
+        ("redis://u:12?x=999999@99h", "percent-encode"),
+        ("redis://h/0&password=99999999", "no number of a database"),
+    ],
+)
+def test_what_may_be_a_secret_is_not_shown(url: str, said: str) -> None:
+    message = refused(url)
+
+    assert said in message
+    assert "99" not in message
+    assert "12" not in message
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("redis://h:63x9", "redis://h:***"),
+        ("redis://h:6379,h2:6380", "redis://h:6379,h2:6380"),
+        ("redis://:6379/0", "redis://:6379/0"),
+        ("redis://h?socket_timeout=3&client_name=a", "redis://h?socket_timeout=3&client_name=a"),
+        ("redis+sentinel://h/s?sentinel_username=w", "redis+sentinel://h/s?sentinel_username=w"),
+        ("redis://u:a?b=s3cr3t@h", "redis://***"),
+        ("redis:/u:s3cr3t://x@h", "redis:***@h"),
+        ("unix:///home/me@work/s.sock?db=1", "unix:///home/me@work/s.sock?db=1"),
+    ],
+)
+def test_what_is_no_secret_is_shown(url: str, masked: str) -> None:
+    assert mask_secrets(url) == masked
+
+
+def test_a_url_that_was_given_for_a_namespace_is_masked() -> None:
+    with pytest.raises(ValueError, match=r"not 'redis://u:\*\*\*@h'"):
+        open_storage("redis://h", namespace="redis://u:s3cr3t@h")

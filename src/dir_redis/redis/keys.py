@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import zlib
 
+from dir_redis.redis.urls import mask_secrets
+
 MAX_PARTITIONS = 1024
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 # Behind the namespace.
@@ -259,6 +261,6 @@ def check_namespace(namespace: object) -> str:
     if not _NAMESPACE.fullmatch(namespace):
         raise ValueError(
             "namespace must be 1 to 64 letters, digits, '_', '.' or '-' (no ':' or braces), "
-            f"not {namespace!r}"
+            f"not {mask_secrets(namespace)!r}"
         )
     return namespace

@@ -129,6 +129,8 @@ def read_url(url: str) -> ServerUrl:
     # A password would be cut where it holds one of "/?#", and the rest taken for something else.
     if scheme != "unix" and "@" in url.partition("://")[2][len(parts.netloc) :]:
         raise UrlError(_ENCODE)
+    if "#" in url:
+        raise UrlError("nothing belongs behind a '#'; in a name or password it is %23")
     credentials, at, places = parts.netloc.rpartition("@")
     if kind != "server" and re.search("[@,]", credentials):  # those of one host and of another?
         raise UrlError(f"write user name and password once, before the first host; {_ENCODE}")
@@ -197,7 +199,7 @@ def _split(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError:
         pass  # its words may quote the password, so it is not kept, as a context neither
-    raise UrlError(f"its host cannot be read; {_ENCODE}")
+    raise UrlError(f"its host cannot be read (an IPv6 address stands in [ ]); {_ENCODE}")
 
 
 def _login(credentials: str) -> dict[str, str]:
@@ -245,9 +247,11 @@ def _options(query: str, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     of_sentinels: dict[str, Any] = {}
     also = f", and the same for Sentinels, as {_OF_SENTINELS}…" if kind == "sentinel" else ""
     for option in query.split("&"):
-        name, _, value = (unquote_plus(part) for part in option.partition("="))
-        if not name:
+        name, equals, value = (unquote_plus(part) for part in option.partition("="))
+        if not option:
             continue
+        if not equals:
+            raise UrlError("one of its options has no '='; in a value '&' is %26")
         known, place = name, options
         if kind == "sentinel" and name.startswith(_OF_SENTINELS):
             known, place = name.removeprefix(_OF_SENTINELS), of_sentinels
@@ -266,20 +270,59 @@ def _options(query: str, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def mask_secrets(url: str) -> str:
-    """Return a URL, or what somebody took for one, with the passwords in it as ``***``."""
-
-    def hide(option: re.Match[str]) -> str:
-        return f"{option[1]}=***" if "password" in unquote(option[1]).lower() else option[0]
-
-    masked = re.sub(r"((?:^|[?&;])[^=&;?]*)=[^&;]*", hide, url)
+    """Return a URL, or what somebody took for one, with what may be secret in it as ``***``."""
+    scheme = url.partition("://")[0] + "://" if re.match("[^:/@]*://", url) else ""
+    place, mark, query = url.removeprefix(scheme).partition("?")
+    options = query.split("&")
+    if any("@" in option and not _known(option) for option in options):
+        return f"{scheme}***"  # the "?" was one of a password, and so may be all around it
+    query = "&".join(_mask_option(option) for option in options)
     # A password may hold what should have been percent-encoded: up to the last @ it is secret.
-    credentials, at, rest = masked.rpartition("@")
-    if not at:
-        # Where a port should be and is none, somebody forgot the host behind a password.
-        return re.sub(r"(://[^/?#\[]*?):(?!\d*(?:[,/?#]|$))[^/?#,]+", r"\1:***", masked)
-    scheme, separator, pair = credentials.partition("://")
-    if not separator:
-        scheme, pair = "", credentials
-    user, colon, _ = pair.partition(":")
-    # One word alone is a user's name, unless somebody forgot the colon before a password.
-    return f"{scheme}{separator}{user + ':' if colon else ''}***@{rest}"
+    credentials, at, address = place.rpartition("@")
+    if scheme == "unix://" and place.startswith("/"):
+        credentials, at, address = "", "", place
+    elif at:
+        user, colon, _ = credentials.partition(":")
+        # One word alone is a user's name, unless somebody forgot the colon before a password.
+        credentials = f"{user}:***" if colon else "***"
+    elif scheme:
+        address = _mask_ports(address)
+    address = re.sub("([#&;]|(?i:password)[^=]*=).*", r"\1***", address, flags=re.DOTALL)
+    return f"{scheme}{credentials}{at}{address}{mark}{query}"
+
+
+def _known(option: str) -> str:
+    """The option of this package's that a part of a query gives; empty if none."""
+    name, equals, _ = option.partition("=")
+    known = unquote_plus(name).removeprefix(_OF_SENTINELS)
+    return known if equals and known in _OPTIONS else ""
+
+
+def _mask_option(option: str) -> str:
+    """An option whose value is masked unless it is known to be no secret."""
+    known = _known(option)
+    if known and "password" not in known:
+        return re.sub("([#;]).*", r"\1***", option, flags=re.DOTALL)
+    name, equals, _ = option.partition("=")
+    # Without a value it may be what follows an "&" in a password.
+    return f"{name}{equals}***" if equals else option and "***"
+
+
+def _mask_ports(address: str) -> str:
+    """Where a port should be and is none, somebody forgot the host behind a password."""
+    netloc, slash, path = address.partition("/")
+    places = netloc.split(",")
+    for number, place in enumerate(places):
+        name, colon, _ = place.partition(":")
+        if colon and not _is_host(place):
+            netloc = ",".join((*places[:number], f"{name}:***"))
+            break
+    return f"{netloc}{slash}{path}"
+
+
+def _is_host(place: str) -> bool:
+    try:
+        _host(f"localhost{place}" if place.startswith(":") else place, DEFAULT_PORT)
+    except UrlError:
+        return False
+    return True
