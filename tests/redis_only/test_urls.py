@@ -249,3 +249,15 @@ def test_what_is_no_secret_is_shown(url: str, masked: str) -> None:
 def test_a_url_that_was_given_for_a_namespace_is_masked() -> None:
     with pytest.raises(ValueError, match=r"not 'redis://u:\*\*\*@h'"):
         open_storage("redis://h", namespace="redis://u:s3cr3t@h")
+
+
+@pytest.mark.parametrize("quoted", ["'{}'", '"{}"', " {}", "\t{}"])
+@pytest.mark.parametrize("url", ["redis://u:s3cr3t@h", "redis+cluster://h1,h2", "memory://"])
+def test_quotes_around_a_url_are_named(
+    url: str, quoted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIR_REDIS_URL", quoted.format(url))
+    with pytest.raises(StorageConfigurationError, match="quotes or blanks around it") as caught:
+        open_storage()
+
+    assert "s3cr3t" not in str(caught.value)

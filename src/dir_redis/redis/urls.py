@@ -24,7 +24,7 @@ _CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
 _TLS_SCHEMES = ("rediss", "valkeys", "rediss+sentinel", "rediss+cluster")
 
 # A host, with a port or without.
-_HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:%\s\0]+)(?::(\d{1,5}))?", re.ASCII)
+_HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:%\s\0'\"]+)(?::(\d{1,5}))?", re.ASCII)
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 # A pause of a network may be longer than an operation, but nobody waits a day for one.
@@ -190,6 +190,8 @@ def _kind_of(scheme: str) -> tuple[str, int]:
         return "sentinel", DEFAULT_SENTINEL_PORT
     if scheme in _CLUSTER_SCHEMES:
         return "cluster", DEFAULT_PORT
+    if re.match(r"""['"\s]""", scheme):  # as a file of variables for Docker hands them on
+        raise UrlError("the quotes or blanks around it are a part of it: write it without")
     known = ", ".join((*_PLAIN_SCHEMES, *_SENTINEL_SCHEMES, *_CLUSTER_SCHEMES, "fakeredis"))
     raise UrlError(f"its scheme is none of {known}")
 
