@@ -129,15 +129,6 @@ def test_a_node_of_a_cluster_is_not_taken_for_a_server_of_its_own(servers: Any) 
         open_storage(node)
 
 
-def test_a_service_that_no_sentinel_knows_is_a_short_message() -> None:
-    (port,) = free_ports(1)
-
-    with pytest.raises(StorageUnavailableError) as caught:
-        open_storage(f"redis+sentinel://127.0.0.1:{port}/fleet", timeout_sec=0.3)
-
-    assert str(caught.value).endswith("No master found for 'fleet'")
-
-
 def test_a_silent_server_takes_no_longer_than_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()

@@ -67,6 +67,24 @@ _ADVICE = {
     "PROTOCOL": "what listens there does not speak the Redis protocol: look at the host and port, "
     "and write rediss:// where it speaks TLS",
 }
+# What one of another kind says than the URL is of, and what to do then.
+_OF_ANOTHER_KIND = (
+    (
+        "unknown command .SENTINEL",
+        "no Sentinel listens there: name the Sentinels' hosts and ports, "
+        "or write redis:// or redis+cluster:// for servers",
+    ),
+    ("cluster support disabled", "it is no node of a cluster: write redis://"),
+    (
+        "unknown command .CLUSTER",
+        "it is no node of a cluster: write redis+sentinel://<hosts>/"
+        "<service> where Sentinels listen",
+    ),
+    (
+        "unknown command .EVALSHA",
+        "it runs no scripts: write redis+sentinel://<hosts>/<service> where Sentinels listen",
+    ),
+)
 _KNOWN_CODES = {*_ADVICE, *_PASSING_CODES, *_PASSING_WITH_FAILOVER, "WRONGTYPE"}
 
 # redis-py takes the code off the message of an error it has a class for.
@@ -134,7 +152,9 @@ def _diagnose(error: Exception, fails_over: bool) -> Fault:
         code = "NOAUTH" if "required" in str(reason) else "WRONGPASS"
         return Fault(reason, code, passing=False, applied=False)
     if reason is not error:
-        return Fault(reason, "NOPERM", passing=False, applied=False)
+        is_redis = not isinstance(reason, driver.InvalidResponse)
+        code = (_code_of(reason) or "ERR") if is_redis else "PROTOCOL"
+        return Fault(reason, code, passing=False, applied=False)
     if isinstance(error, driver.BusyLoadingError):
         return Fault(error, "LOADING", passing=True, applied=False)
     if isinstance(error, driver.ResponseError):
@@ -157,10 +177,21 @@ def _reason_of(error: Exception) -> Exception:
         for cause in causes(error):
             if isinstance(
                 cause,
-                driver.AuthenticationError | driver.AuthorizationError | driver.NoPermissionError,
+                driver.AuthenticationError
+                | driver.AuthorizationError
+                | driver.NoPermissionError
+                | driver.InvalidResponse,
             ):
                 return cause
+            if isinstance(cause, driver.ResponseError) and _kind_advice(cause):
+                return cause
     return error
+
+
+def _kind_advice(error: Exception) -> str:
+    """What to do where a server, a Sentinel or a node of a cluster took the place of another."""
+    found = (advice for said, advice in _OF_ANOTHER_KIND if re.search(said, str(error), re.I))
+    return next(found, "")
 
 
 def explain(
@@ -198,7 +229,7 @@ def explain(
     if fault.code == _TLS and not maybe_applied:
         return StorageConfigurationError(f"no TLS with {where}: {tls_refusal(fault.error)}")
     if fault.code and not fault.passing and not maybe_applied:
-        advice = _ADVICE.get(fault.code)
+        advice = _ADVICE.get(fault.code) or _kind_advice(fault.error)
         reason = f"{advice} ({text})" if advice else text
         return StorageRefusedError(f"{where} refused {operation}: {reason}", code=fault.code)
     if write and fault.half_way:
