@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from dir_redis import StorageRefusedError, StorageUnavailableError, open_storage
 from dir_redis.embedded import valkey_binary
+from dir_redis.redis.sentinel import Sentinels
 from tests.redis_only.conftest import works
 from tests.redis_only.test_opening_refused import BINARIES, HTTP, TLS_ALERT, Stranger
 from tests.security.sentinel_server import SERVICE, sentinel
@@ -122,6 +125,29 @@ def test_a_primary_that_is_down_is_said(watching: str, monkeypatch: pytest.Monke
     monkeypatch.setattr("redis.sentinel.Sentinel.check_master_state", lambda *_: False)
 
     assert "see no primary of 'fleet' up" in unavailable(f"redis+sentinel://{watching}/{SERVICE}")
+
+
+def test_every_sentinel_is_asked_while_another_thread_puts_one_first(watching: str) -> None:
+    host, _, port = watching.rpartition(":")
+    (nowhere,) = free_ports(1)
+    for knows in range(3):
+        addresses = [(host, int(port) if number == knows else nowhere) for number in range(3)]
+        sentinels = Sentinels(addresses, {"retry": Retry(NoBackoff(), 0)})
+        first, *_, last = sentinels.sentinels
+
+        def other_thread_first(
+            ask: Any = first.sentinel_masters, among: Sentinels = sentinels, found: Any = last
+        ) -> Any:
+            among.sentinels.insert(0, among.sentinels.pop(among.sentinels.index(found)))
+            return ask()
+
+        first.sentinel_masters = other_thread_first  # type: ignore[method-assign]
+
+        assert sentinels.discover_master(SERVICE)
+        # Each is there still, once, and the one that answered comes first.
+        assert len({id(one) for one in sentinels.sentinels}) == 3
+        asked = sentinels.sentinels[0].connection_pool.connection_kwargs
+        assert asked["port"] == int(port)
 
 
 def test_one_wrong_node_of_several_keeps_nobody_from_the_cluster(

@@ -26,7 +26,8 @@ class Sentinels(Sentinel):
         answered = False
         known: set[str] = set()
         errors: list[Exception] = []
-        for number, one in enumerate(self.sentinels):
+        sentinels = tuple(self.sentinels)  # another thread may put another one first meanwhile
+        for one in sentinels:
             try:
                 primaries: Any = one.sentinel_masters()
             except DRIVER_ERRORS as error:  # one that refuses is no reason not to ask the next
@@ -34,7 +35,8 @@ class Sentinels(Sentinel):
                 continue
             state = primaries.get(service_name)
             if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
-                self.sentinels.insert(0, self.sentinels.pop(number))  # the first to be asked next
+                # The first to be asked next; in a new list, as others may go through the old one.
+                self.sentinels = [one, *(other for other in sentinels if other is not one)]
                 return state["ip"], state["port"]
             answered = True
             known.update(primaries)
