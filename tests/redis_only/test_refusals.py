@@ -14,9 +14,12 @@ from redis.exceptions import RedisError
 from dir_redis import (
     CorruptRecordError,
     StorageBundle,
+    StorageError,
     StorageRefusedError,
     StorageUnavailableError,
+    acl,
     open_storage,
+    verify_store,
 )
 from dir_redis.embedded import valkey_binary
 from dir_redis.redis.connection import connect
@@ -393,3 +396,23 @@ def test_an_index_entry_without_its_row_is_a_corrupt_record(
 
     with pytest.raises(CorruptRecordError, match="audit_flow:f"):
         store.decision_audit.events_for_dfid("f")
+
+
+def test_a_write_that_was_cut_off_half_way_is_not_repeated(own_server: str, admin: Any) -> None:
+    rules = acl("dir", user="u", password="p").split()[2:]
+    admin.execute_command("ACL", "SETUSER", "u", *rules)
+    with (
+        open_storage(own_server.replace("redis://", "redis://u:p@")) as bundle,
+        open_storage(own_server) as everybody,
+    ):
+        bundle.decision_audit.record("f", "E")
+        admin.execute_command("ACL", "SETUSER", "u", "-rpush")
+        with pytest.raises(StorageUnavailableError, match="off half-way") as caught:
+            bundle.decision_audit.record("f", "E")
+        admin.execute_command("ACL", "SETUSER", "u", "+rpush")
+
+        assert (caught.value.outcome_unknown, caught.value.half_written) == (True, True)
+        with pytest.raises(StorageError, match="cannot be repeated"):
+            caught.value.repeat()
+        assert len(bundle.decision_audit.all_events_chronological()) == 2
+        assert [one.kind for one in verify_store(everybody).findings] == ["missing"]
