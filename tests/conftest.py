@@ -13,6 +13,7 @@ import pytest
 
 from dir_redis import StorageBundle, memory_storage, open_storage, sqlite_storage
 from dir_redis.embedded import valkey_binary
+from dir_redis.redis.connection import connect
 from tests.least_privilege import leaving_alone, restrict_every_store
 from tests.servers import cluster, container, redis62_binary, server
 
@@ -88,6 +89,12 @@ class Servers:
         assert TEST_URL is not None
         return TEST_URL
 
+    def empty(self) -> None:
+        """Forget what is stored on the servers that were started here."""
+        for name in self._urls.keys() - {"url"}:
+            with connect(self._urls[name], attempt_timeout_sec=30).client as client:
+                client.flushall()
+
     def stop(self) -> None:
         self._running.close()
 
@@ -98,6 +105,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     started = Servers(tmp_path_factory.mktemp("servers"))
     yield started
     started.stop()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _emptied(servers: Servers) -> None:
+    """No file's tests begin with the keys of all before: whoever scans a server looks at each."""
+    servers.empty()
 
 
 @pytest.fixture
