@@ -16,6 +16,9 @@ first-since = $(shell for python in $(CANDIDATES); do \
 	&& echo $$python && break; done)
 PYTHON ?= $(call first-since,11)
 
+# Tests and demos start hundreds of Python processes, each of which would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo demo-kernel test test-acl test-kernels soak lint format bench bench-sizing clean
 .DEFAULT_GOAL := help
 
