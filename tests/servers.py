@@ -55,7 +55,10 @@ def server(binary: Path, folder: Path, *directives: str) -> Iterator[ServerProce
     (port,) = free_ports(1)
     arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     process = ServerProcess(
-        binary, [*arguments, *SYNC_AT_ONCE, *directives], url=f"redis://127.0.0.1:{port}", folder=folder
+        binary,
+        [*arguments, *SYNC_AT_ONCE, *directives],
+        url=f"redis://127.0.0.1:{port}",
+        folder=folder,
     )
     try:
         yield process
@@ -145,5 +148,5 @@ def keys_of(client: Client, namespace: str) -> list[bytes]:
     """All keys of a namespace, found by scanning; only tests may do that."""
     pattern = f"{{{namespace}:*"
     if isinstance(client, RedisCluster):
-        return list(client.scan_iter(pattern, target_nodes=RedisCluster.PRIMARIES))
+        return list(client.scan_iter(pattern, count=1000, target_nodes=RedisCluster.PRIMARIES))
     return list(client.scan_iter(pattern, count=1000))
