@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,6 +40,18 @@ BACKENDS = [*wanted(["memory", "sqlite"]), *REDIS_BACKENDS]
 
 # More than one, so that the cluster's tests see what spans partitions.
 CLUSTER_PARTITIONS = 5
+
+MEMORY_FOLDER = Path("/dev/shm")
+MEMORY_NEEDED = 2 << 30
+
+
+def pytest_configure() -> None:
+    """Have temporary files in memory where there is room: else each commit waits for a disk.
+
+    None of them has to outlast the machine: what is killed in the tests is processes.
+    """
+    if MEMORY_FOLDER.is_dir() and shutil.disk_usage(MEMORY_FOLDER).free > MEMORY_NEEDED:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_FOLDER))
 
 
 @pytest.fixture(autouse=True, scope="session")
