@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis.utils
 
 from dir_redis import StorageBundle, memory_storage, open_storage, sqlite_storage
 from dir_redis.embedded import valkey_binary
@@ -60,6 +62,15 @@ def _least_privilege() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if os.environ.get("DIR_REDIS_TEST_ACL") == "1":
             restrict_every_store(patch)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _known_driver() -> Iterator[None]:
+    """For each new connection redis-py parses the metadata of its package to say its version."""
+    with pytest.MonkeyPatch.context() as patch:
+        version = functools.cache(redis.utils.get_lib_version)
+        patch.setattr(redis.utils, "get_lib_version", version)
         yield
 
 
