@@ -83,6 +83,12 @@ def _left_alone(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """At least four processes: each waits half of its time, for servers and leases."""
+    return max(4, os.cpu_count() or 1)
+
+
 class Servers:
     """The servers of one test process, each started when a test first asks for it."""
 
