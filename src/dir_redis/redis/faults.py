@@ -52,6 +52,7 @@ NO_LONGER_PRIMARY = {"READONLY", "NOREPLICAS"}
 _PASSING_WITH_FAILOVER = {*NO_LONGER_PRIMARY, "MOVED", "ASK"}
 _CODE = re.compile(r"(?:^|[\s(:-])-?([A-Z]{3,}) ")
 _REPEATED = re.compile(r", with args beginning with: .*", re.DOTALL)
+_CONNECTING_TO = re.compile(r"connecting to (\S+:\d+)\.")
 _CORRUPT = re.compile(r"DIRCORRUPT (\d+)")
 
 # With these a server refuses a script before its first write; scripts check all else themselves.
@@ -220,7 +221,9 @@ def explain(
     if fault.code == "WRONGTYPE":
         return CorruptRecordError(records, "its type is not the one that belongs there")
     if fault.code == _TLS and not maybe_applied:
-        return StorageConfigurationError(f"no TLS with {where}: {tls_refusal(fault.error)}")
+        node = _CONNECTING_TO.search(text)  # of a cluster or a service not all are in the URL
+        at = f" at {node[1]}" if node and node[1] not in where else ""
+        return StorageConfigurationError(f"no TLS with {where}{at}: {tls_refusal(fault.error)}")
     if fault.code and not fault.passing and not maybe_applied:
         advice = _ADVICE.get(fault.code)
         reason = f"{advice} ({text[:_LONGEST_CAUSE]})" if advice else text
