@@ -167,7 +167,7 @@ def test_nodes_that_only_a_redirection_named_are_closed_too(
 
     assert len(commands._new) == 1
     assert len(connections) > 1
-    assert not any(one.is_connected for one in connections)
+    assert not any(one._sock for one in connections)
     known.redis_connection.connection_pool.disconnect()
 
 

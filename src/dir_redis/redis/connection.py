@@ -6,6 +6,7 @@ cluster, do not back off; :mod:`dir_redis.redis.retries` tries again instead.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,12 +16,14 @@ import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.cluster import ClusterNode, ClusterPipeline, RedisCluster
+from redis.connection import AbstractConnection
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from dir_redis.errors import StorageConfigurationError
 from dir_redis.redis.answers import OWN_ANSWERS
 from dir_redis.redis.cluster import ClusterCommands, pipelined
+from dir_redis.redis.faults import is_denied
 from dir_redis.redis.sentinel import Sentinels
 from dir_redis.redis.tls import tls_options
 from dir_redis.redis.urls import ServerUrl, UrlError, mask_secrets, read_url
@@ -33,6 +36,13 @@ LONGEST_WAIT_SEC = 1.0
 LONGEST_CONFIRMATION_SEC = 1.5
 # redis-py's pools have some such limit where nobody asked for one.
 _UNLIMITED = 2**31
+
+# What a server is told of a client is left to _introduce; older versions have two options for it.
+_NAMELESS: dict[str, None] = (
+    {"driver_info": None}
+    if "driver_info" in inspect.signature(AbstractConnection).parameters
+    else {"lib_name": None, "lib_version": None}
+)
 
 _fake_servers: dict[str, Any] = {}
 _fake_servers_lock = threading.Lock()
@@ -183,6 +193,8 @@ def connect(
         "socket_connect_timeout": attempt_timeout_sec,
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
+        "redis_connect_func": _shake_hands,
+        **_NAMELESS,
     }
     try:
         if url_or_client.startswith("fakeredis://"):
@@ -201,6 +213,26 @@ def connect(
     if where != url_or_client and not isinstance(problem, UrlError):
         why, problem = "a part of it cannot be read", UrlError("its words may hold a secret")
     raise StorageConfigurationError(f"cannot use the URL {where!r}: {why}") from problem
+
+
+def _shake_hands(connection: Any) -> None:
+    """What a new connection begins with: redis-py's own part, and the name."""
+    connection.on_connect()
+    _introduce(connection)
+
+
+def _introduce(connection: Any) -> None:
+    """Tell a server whose connection it is, and hear whether it takes one at all.
+
+    redis-py would do the first, and swallow the answer: that of a server in protected mode too,
+    which closes the connection behind it.
+    """
+    connection.send_command("CLIENT", "SETINFO", "LIB-NAME", "dir-redis", check_health=False)
+    try:
+        connection.read_response()
+    except redis.ResponseError as error:  # it knows no such command, or this user may not
+        if is_denied(error):
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +331,8 @@ def _tls_part(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cluster(url: ServerUrl, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
-    settings = {**options, **url.options}
+    # A cluster's client does redis-py's part itself.
+    settings = {**options, **url.options, "redis_connect_func": _introduce}
     settings.update(tls.options(settings))
     # One of them as a URL: redis-py takes a kind of connection only then.
     first, port = url.hosts[0]
