@@ -20,6 +20,7 @@ from redis.connection import AbstractConnection
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
+from dir_redis.arguments import string
 from dir_redis.errors import StorageConfigurationError
 from dir_redis.redis.answers import OWN_ANSWERS
 from dir_redis.redis.cluster import ClusterCommands, pipelined
@@ -187,7 +188,8 @@ def connect(
         raise TypeError(
             f"url_or_client must be a URL or a redis-py client, not {type(url_or_client).__name__}"
         )
-    where = mask_secrets(url_or_client)
+    text = string("url_or_client", url_or_client)
+    where = mask_secrets(text)
     options: dict[str, Any] = {
         "socket_timeout": attempt_timeout_sec,
         "socket_connect_timeout": attempt_timeout_sec,
@@ -197,9 +199,9 @@ def connect(
         **_NAMELESS,
     }
     try:
-        if url_or_client.startswith("fakeredis://"):
-            return _fakeredis(url_or_client, where)
-        url = read_url(url_or_client)
+        if text.startswith("fakeredis://"):
+            return _fakeredis(text, where)
+        url = read_url(text)
         tls = _Tls(url.tls, insecure_tls, where)
         if url.kind == "sentinel":
             return _sentinel(url, options, where, tls)
@@ -210,7 +212,7 @@ def connect(
         problem: Exception = error
     # What urllib and redis-py say may quote a part of the password, so it is not even kept.
     why = str(problem)
-    if where != url_or_client and not isinstance(problem, UrlError):
+    if where != text and not isinstance(problem, UrlError):
         why, problem = "a part of it cannot be read", UrlError("its words may hold a secret")
     raise StorageConfigurationError(f"cannot use the URL {where!r}: {why}") from problem
 

@@ -27,7 +27,7 @@ _TLS_SCHEMES = ("rediss", "valkeys", "rediss+sentinel", "rediss+cluster")
 _HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:%\s\0'\"]+)(?::(\d{1,5}))?", re.ASCII)
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
-# A pause of a network may be longer than an operation, but nobody waits a day for one.
+# As an operation's.
 _LONGEST_TIMEOUT_SEC = 300.0
 
 _OF_SENTINELS = "sentinel_"
@@ -136,36 +136,26 @@ def read_url(url: str) -> ServerUrl:
         raise UrlError(f"write user name and password once, before the first host; {_ENCODE}")
     if "@" in credentials:
         raise UrlError(_ENCODE)
+    service, plain = "", f"{_PLAIN_SCHEMES.get(scheme)}://{credentials}{at}{places}"
     if scheme == "unix":
-        hosts = _check_socket(places, parts.path)
+        _check_socket(places, parts.path)
+        hosts, plain = [], plain + parts.path
     elif kind == "server":
         hosts = _one_host(places)
     else:
         hosts = [_host(place, default_port) for place in places.split(",")]
-    options, sentinel_options = _options(parts.query, kind)
-    service, database = "", "" if scheme == "unix" else parts.path.strip("/")
-    if kind == "sentinel":
-        service, _, database = database.partition("/")
-        if not service:
-            raise UrlError("it names no service; write redis+sentinel://host1,host2/service")
-    if database:
-        if not _NUMBER.fullmatch(database):
-            raise UrlError("its path is no number of a database")
-        if "db" in options:
-            raise UrlError("its database is given twice, by the path and by db")
-        options["db"] = int(database)
-    if kind == "cluster" and options.pop("db", 0):
-        raise UrlError("a cluster has no database but the first")
-    if kind == "cluster" and "health_check_interval" in options:
-        raise UrlError("health_check_interval is nothing that redis-py does with a cluster")
-    plain = f"{_PLAIN_SCHEMES.get(scheme)}://{credentials}{at}{places}"
-    if scheme == "unix":
-        plain += parts.path
-        if "socket_keepalive" in options:
-            raise UrlError("socket_keepalive is of connections between hosts")
-    elif kind != "server":
+    options, of_sentinels = _options(parts.query, kind)
+    if scheme != "unix":
+        service = _path(parts.path.strip("/"), kind, options)
+    if kind != "server":
         options.update(_login(credentials))
-    return ServerUrl(kind, scheme in _TLS_SCHEMES, hosts, service, plain, options, sentinel_options)
+    for unfit, name, why in (
+        (kind == "cluster", "health_check_interval", "nothing that redis-py does with a cluster"),
+        (scheme == "unix", "socket_keepalive", "of connections between hosts"),
+    ):
+        if unfit and name in options:
+            raise UrlError(f"{name} is {why}")
+    return ServerUrl(kind, scheme in _TLS_SCHEMES, hosts, service, plain, options, of_sentinels)
 
 
 def _is_utf8(url: str) -> bool:
@@ -213,11 +203,9 @@ def _login(credentials: str) -> dict[str, str]:
     }
 
 
-def _check_socket(place: str, path: str) -> list[tuple[str, int]]:
-    """Refuse a URL that names no socket; there is no host."""
+def _check_socket(place: str, path: str) -> None:
     if place or not path.strip("/") or "\0" in unquote(path):
         raise UrlError("it names no socket: the path is an absolute one, behind three slashes")
-    return []
 
 
 def _one_host(place: str) -> list[tuple[str, int]]:
@@ -241,6 +229,24 @@ def _host(place: str, default_port: int) -> tuple[str, int]:
             "address stands in [ ], a password before an @ and the host)"
         )
     return found[1].strip("[]"), port
+
+
+def _path(path: str, kind: str, options: dict[str, Any]) -> str:
+    """Put the database that a path names among the options, and return the Sentinels' service."""
+    service, database = "", path
+    if kind == "sentinel":
+        service, _, database = path.partition("/")
+        if not service:
+            raise UrlError("it names no service; write redis+sentinel://host1,host2/service")
+    if database:
+        if not _NUMBER.fullmatch(database):
+            raise UrlError("its path is no number of a database")
+        if "db" in options:
+            raise UrlError("its database is given twice, by the path and by db")
+        options["db"] = int(database)
+    if kind == "cluster" and options.pop("db", 0):
+        raise UrlError("a cluster has no database but the first")
+    return service
 
 
 def _options(query: str, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
