@@ -6,7 +6,6 @@ cluster, do not back off; :mod:`dir_redis.redis.retries` tries again instead.
 
 from __future__ import annotations
 
-import inspect
 import re
 import threading
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.cluster import ClusterNode, ClusterPipeline, RedisCluster
-from redis.connection import URL_QUERY_ARGUMENT_PARSERS, AbstractConnection, parse_url
+from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
@@ -50,13 +49,6 @@ _PLAIN_SCHEMES = {
 }
 
 _TLS_SCHEMES = {"rediss", "valkeys", "rediss+sentinel", "rediss+cluster"}
-
-# What a server is told of a client is left to _introduce; older versions have two options for it.
-_NAMELESS: dict[str, None] = (
-    {"driver_info": None}
-    if "driver_info" in inspect.signature(AbstractConnection).parameters
-    else {"lib_name": None, "lib_version": None}
-)
 
 _fake_servers: dict[str, Any] = {}
 _fake_servers_lock = threading.Lock()
@@ -209,7 +201,7 @@ def connect(
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
         "redis_connect_func": _shake_hands,
-        **_NAMELESS,
+        "driver_info": None,  # what a server is told of a client is left to _introduce
     }
     try:
         if scheme != "unix":
