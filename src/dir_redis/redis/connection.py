@@ -6,7 +6,6 @@ cluster, do not back off; :mod:`dir_redis.redis.retries` tries again instead.
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.cluster import ClusterNode, ClusterPipeline, RedisCluster
-from redis.connection import AbstractConnection
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
@@ -37,13 +35,6 @@ LONGEST_WAIT_SEC = 1.0
 LONGEST_CONFIRMATION_SEC = 1.5
 # redis-py's pools have some such limit where nobody asked for one.
 _UNLIMITED = 2**31
-
-# What a server is told of a client is left to _introduce; older versions have two options for it.
-_NAMELESS: dict[str, None] = (
-    {"driver_info": None}
-    if "driver_info" in inspect.signature(AbstractConnection).parameters
-    else {"lib_name": None, "lib_version": None}
-)
 
 _fake_servers: dict[str, Any] = {}
 _fake_servers_lock = threading.Lock()
@@ -196,7 +187,7 @@ def connect(
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
         "redis_connect_func": _shake_hands,
-        **_NAMELESS,
+        "driver_info": None,  # what a server is told of a client is left to _introduce
     }
     try:
         if text.startswith("fakeredis://"):
