@@ -88,10 +88,10 @@ class Supervisor:
 
     @property
     def working(self) -> set[str]:
-        """The agents whose processes are at work."""
+        """The agents whose processes are at work; from any thread."""
         return {
             name
-            for name, each in self._processes.items()
+            for name, each in self._processes.copy().items()
             if name in self._workers and each.is_alive()
         }
 

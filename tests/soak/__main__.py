@@ -17,6 +17,7 @@ from pathlib import Path
 from examples.fleet.run import InterruptionError
 from tests.soak.failovers import soak_cluster, soak_sentinel
 from tests.soak.one_server import soak_one_server
+from tests.soak.report import Report
 
 # Which share of the time each takes.
 PARTS = (
@@ -41,26 +42,24 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=7, help="of the faults and the clients")
     options = parser.parse_args(arguments)
-    wrong = []
+    report = Report()
     try:
         for name, soak, share in PARTS:
-            say(f"--- {name}")
-            with tempfile.TemporaryDirectory(prefix="dir-redis-soak-") as folder:
+            report.say(f"--- {name}")
+            with (
+                report.watching(name),
+                tempfile.TemporaryDirectory(prefix="dir-redis-soak-") as folder,
+            ):
                 seconds = options.seconds * share
-                wrong += soak(Path(folder), seconds=seconds, seed=options.seed, say=say)
+                soak(Path(folder), seconds=seconds, seed=options.seed, report=report)
     except InterruptionError as interrupted:
-        say(f"stopped by {interrupted}")
+        report.say(f"stopped by {interrupted}")
         return 128 + interrupted.signum
-    for one in wrong:
-        say(f"VIOLATION: {one}")
-    say(f"seed {options.seed}: {len(wrong)} violations")
-    return 1 if wrong else 0
-
-
-def say(line: str) -> None:
-    """Tell whoever runs this."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    finally:
+        for problem in report.violations:
+            report.say(f"VIOLATION: {problem}")
+    report.say(f"seed {options.seed}: {len(report.violations)} violations")
+    return 1 if report.violations else 0
 
 
 if __name__ == "__main__":

@@ -11,45 +11,37 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from dir_redis import verify_store
+from dir_redis import StorageBundle, verify_store
 from tests.faults.cluster_of_six import ClusterOfSix, cluster_of_six
 from tests.faults.failover import FAULTS, Setup, fail_over, opened
 from tests.faults.sentinel_service import sentinel_service
 from tests.faults.writers import NONE_LOST, Writers, writing
 from tests.soak.kinds import in_turn
+from tests.soak.report import Report
 
 NAMESPACE = "soak"
 PARTITIONS = 3
 
 
-def soak_sentinel(
-    folder: Path, *, seconds: float, seed: int, say: Callable[[str], None]
-) -> list[str]:
+def soak_sentinel(folder: Path, *, seconds: float, seed: int, report: Report) -> None:
     """The same with a Sentinel service as with one server."""
     with sentinel_service(folder) as service:
-        return _soak("Sentinel service", service, 2, seconds, Random(f"{seed} sentinel"), say)
+        _soak("Sentinel service", service, 2, seconds, Random(f"{seed} sentinel"), report)
 
 
-def soak_cluster(
-    folder: Path, *, seconds: float, seed: int, say: Callable[[str], None]
-) -> list[str]:
+def soak_cluster(folder: Path, *, seconds: float, seed: int, report: Report) -> None:
     """The same with a cluster."""
     with cluster_of_six(folder) as cluster:
-        return _soak("cluster", cluster, 1, seconds, Random(f"{seed} cluster"), say)
+        _soak("cluster", cluster, 1, seconds, Random(f"{seed} cluster"), report)
 
 
 def _soak(
-    name: str,
-    setup: Setup,
-    replicas: int,
-    seconds: float,
-    random: Random,
-    say: Callable[[str], None],
-) -> list[str]:
+    name: str, setup: Setup, replicas: int, seconds: float, random: Random, report: Report
+) -> None:
     made: Counter[str] = Counter()
     durability = f"replicas={replicas}"
     with opened(setup, NAMESPACE, partitions=PARTITIONS, durability=durability) as bundle:
-        with writing(bundle) as writers:
+        with writing(bundle) as writers, report.watching(name):
             faults = _faults(setup, writers)
             ends = time.monotonic() + seconds
             for kind in in_turn(faults, random):
@@ -60,23 +52,28 @@ def _soak(
                 setup.repair()
                 writers.go_on()
                 made[kind] += 1
-        lost, doubled = writers.lost(bundle), writers.doubled(bundle)
-        wrong = [f"{name}: a caller met {failure!r}" for failure in writers.failures]
-        if lost != NONE_LOST:
-            wrong.append(f"{name}: acknowledged and confirmed, and lost: {lost}")
-        if doubled != NONE_LOST:
-            wrong.append(f"{name}: applied more often than asked for: {doubled}")
-        found = verify_store(bundle).findings
-        wrong += [f"{name}: {kind}: {key!r} {problem}" for key, kind, problem in found]
-    counts = {
-        what: sum(getattr(one, what) for one in writers.each)
-        for what in ("acknowledged", "unconfirmed", "unknown")
-    }
-    told = ", ".join(f"{count} {what}" for what, count in counts.items())
-    say(f"{name}: writes {told}; at most {writers.longest_gap():.1f} s without an answer")
-    for kind, count in sorted(made.items()):
-        say(f"{count:6} x {kind}")
-    return wrong
+        counts = {
+            what: sum(getattr(one, what) for one in writers.each)
+            for what in ("acknowledged", "unconfirmed", "unknown")
+        }
+        told = ", ".join(f"{count} {what}" for what, count in counts.items())
+        gap = writers.longest_gap()
+        report.say(f"{name}: writes {told}; at most {gap:.1f} s without an answer")
+        report.counted(made)
+        with report.watching(name):
+            _judge(name, bundle, writers, report)
+
+
+def _judge(name: str, bundle: StorageBundle, writers: Writers, report: Report) -> None:
+    for failure in writers.failures:
+        report.wrong(f"{name}: a caller met {failure!r}")
+    lost, doubled = writers.lost(bundle), writers.doubled(bundle)
+    if lost != NONE_LOST:
+        report.wrong(f"{name}: acknowledged and confirmed, and lost: {lost}")
+    if doubled != NONE_LOST:
+        report.wrong(f"{name}: applied more often than asked for: {doubled}")
+    for key, kind, problem in verify_store(bundle).findings:
+        report.wrong(f"{name}: {kind}: {key!r} {problem}")
 
 
 def _faults(setup: Setup, writers: Writers) -> dict[str, Callable[[], object]]:

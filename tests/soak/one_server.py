@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,21 +19,19 @@ from tests.fault_proxy import fault_proxy
 from tests.soak.demo_fleet import DemoFleet
 from tests.soak.faults import Faults
 from tests.soak.kinds import in_turn
+from tests.soak.report import Report
 
 NAMESPACE = "soak"
 CLIENTS = 4
 
 
-def soak_one_server(
-    folder: Path, *, seconds: float, seed: int, say: Callable[[str], None]
-) -> list[str]:
-    """Make faults for some seconds, each kind at least once; what is wrong afterwards."""
+def soak_one_server(folder: Path, *, seconds: float, seed: int, report: Report) -> None:
+    """Make faults for some seconds, each kind at least once, and report what is wrong then."""
     # A script counts as slow after half a second, so that clients meet BUSY.
     server = DurableServer(folder / "server", "--busy-reply-threshold", "500")
     journals = folder / "clients"
     journals.mkdir()
     made: Counter[str] = Counter()
-    wrong: list[str] = []
     calm = threading.Lock()
     server.start()
     try:
@@ -45,7 +42,7 @@ def soak_one_server(
             bundle.resource_lock.set_capacity("capital", CAPACITY)
             bundle.resource_lock.set_capacity("seats", CAPACITY)
             clients = Clients(proxy.url, NAMESPACE, journals, seed=seed)
-            demo = DemoFleet(proxy.url, server.url, calm)
+            demo = DemoFleet(proxy.url, server.url, calm, report)
             faults = Faults(server, proxy, clients, demo, Random(f"{seed} within"))
             stopped = threading.Event()
 
@@ -64,48 +61,48 @@ def soak_one_server(
             try:
                 clients.start(CLIENTS)
                 with ThreadPoolExecutor(1) as pool:
-                    making = pool.submit(make_faults)
                     try:
-                        while not making.done():
-                            demo.run(say)
+                        making = pool.submit(make_faults)
+                        with report.watching("the demo's fleet"):
+                            while not making.done():
+                                demo.run()
                     finally:
                         stopped.set()
+                with report.watching("the faults"):
                     making.result()
-                clients.finish()
-            except AssertionError as error:
-                wrong.append(str(error))
+                with report.watching("the clients"):
+                    clients.finish()
             finally:
                 clients.close()
-            wrong += [*demo.wrong, *_judge(bundle, journals, say)]
+            with report.watching("the store"):
+                _judge(bundle, journals, report)
     finally:
         server.kill()
-    say(f"{demo.flows} flows of the demo's fleet in {demo.runs} runs")
-    for kind, count in sorted(made.items()):
-        say(f"{count:6} x {kind}")
-    return wrong
+    report.say(f"{demo.flows} flows of the demo's fleet in {demo.runs} runs")
+    report.counted(made)
 
 
-def _judge(bundle: StorageBundle, folder: Path, say: Callable[[str], None]) -> list[str]:
+def _judge(bundle: StorageBundle, folder: Path, report: Report) -> None:
     journals = read_journals(folder)
-    wrong = list(violations(bundle, journals))
-    report = verify_store(bundle)
-    wrong += [f"{kind}: {key!r} {problem}" for key, kind, problem in report.findings]
+    for problem in violations(bundle, journals):
+        report.wrong(problem)
+    verified = verify_store(bundle)
+    for key, kind, problem in verified.findings:
+        report.wrong(f"{kind}: {key!r} {problem}")
     # What the dead held comes free by itself.
     deadline = time.monotonic() + 4 * LEASE_SEC
     while any(held.dfid.endswith("-order") for held in bundle.resource_lock.holders("seats")):
         if time.monotonic() > deadline:
-            wrong.append("a lease has not run out")
+            report.wrong("a lease has not run out")
             break
         time.sleep(0.05)
     ended = totals(journals)
     done = sum(journal.acked for journal in journals)
-    say(f"{done} operations of {len(journals)} clients, {report.checked} records verified")
-    say(
+    report.say(f"{done} operations of {len(journals)} clients, {verified.checked} records verified")
+    report.say(
         f"{ended.pop('unknown', 0)} outcomes unknown, {ended.pop('resolved', 0)} of them found out "
         "by repeating and applied once; the others' clients were killed"
     )
-    for how, count in sorted(ended.items()):
-        say(f"{count:6} x {how}")
+    report.counted(ended)
     if not done:
-        wrong.append("no client did anything")
-    return wrong
+        report.wrong("no client did anything")
