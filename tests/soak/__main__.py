@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from examples.fleet.run import InterruptionError
+from examples.signals import InterruptionError, signals_raised
 from tests.soak.failovers import soak_cluster, soak_sentinel
 from tests.soak.one_server import soak_one_server
 from tests.soak.report import Report
@@ -44,14 +44,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     report = Report()
     try:
-        for name, soak, share in PARTS:
-            report.say(f"--- {name}")
-            with (
-                report.watching(name),
-                tempfile.TemporaryDirectory(prefix="dir-redis-soak-") as folder,
-            ):
-                seconds = options.seconds * share
-                soak(Path(folder), seconds=seconds, seed=options.seed, report=report)
+        with signals_raised():
+            for name, soak, share in PARTS:
+                report.say(f"--- {name}")
+                with (
+                    report.watching(name),
+                    tempfile.TemporaryDirectory(prefix="dir-redis-soak-") as folder,
+                ):
+                    seconds = options.seconds * share
+                    soak(Path(folder), seconds=seconds, seed=options.seed, report=report)
     except InterruptionError as interrupted:
         report.say(f"stopped by {interrupted}")
         return 128 + interrupted.signum

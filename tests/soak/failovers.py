@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 from dir_redis import StorageBundle, verify_store
+from examples.signals import begun_whole, signals_collected
 from tests.faults.cluster_of_six import ClusterOfSix, cluster_of_six
 from tests.faults.failover import FAULTS, Setup, fail_over, opened
 from tests.faults.sentinel_service import sentinel_service
@@ -25,13 +26,13 @@ PARTITIONS = 3
 
 def soak_sentinel(folder: Path, *, seconds: float, seed: int, report: Report) -> None:
     """The same with a Sentinel service as with one server."""
-    with sentinel_service(folder) as service:
+    with begun_whole(sentinel_service(folder)) as service:
         _soak("Sentinel service", service, 2, seconds, Random(f"{seed} sentinel"), report)
 
 
 def soak_cluster(folder: Path, *, seconds: float, seed: int, report: Report) -> None:
     """The same with a cluster."""
-    with cluster_of_six(folder) as cluster:
+    with begun_whole(cluster_of_six(folder)) as cluster:
         _soak("cluster", cluster, 1, seconds, Random(f"{seed} cluster"), report)
 
 
@@ -41,7 +42,7 @@ def _soak(
     made: Counter[str] = Counter()
     durability = f"replicas={replicas}"
     with opened(setup, NAMESPACE, partitions=PARTITIONS, durability=durability) as bundle:
-        with writing(bundle) as writers, report.watching(name):
+        with begun_whole(writing(bundle)) as writers, report.watching(name):
             faults = _faults(setup, writers)
             ends = time.monotonic() + seconds
             for kind in in_turn(faults, random):
@@ -49,7 +50,8 @@ def _soak(
                     break
                 faults[kind]()
                 writers.go_on()
-                setup.repair()
+                with signals_collected():  # a server half started would be left behind
+                    setup.repair()
                 writers.go_on()
                 made[kind] += 1
         counts = {

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 from dir_redis import StorageBundle, open_storage, verify_store
+from examples.signals import deaf_to_ctrl_c, signals_collected
 from tests.crash.client import CAPACITY, LEASE_SEC
 from tests.crash.clients import Clients
 from tests.crash.durable_server import DurableServer
@@ -33,8 +34,9 @@ def soak_one_server(folder: Path, *, seconds: float, seed: int, report: Report) 
     journals.mkdir()
     made: Counter[str] = Counter()
     calm = threading.Lock()
-    server.start()
     try:
+        with signals_collected():  # a server half started would be left behind
+            server.start()
         with (
             fault_proxy(server.url) as proxy,
             open_storage(server.url, namespace=NAMESPACE, audit_chain=True) as bundle,
@@ -59,7 +61,8 @@ def soak_one_server(folder: Path, *, seconds: float, seed: int, report: Report) 
                     clients.check()
 
             try:
-                clients.start(CLIENTS)
+                with signals_collected(), deaf_to_ctrl_c():
+                    clients.start(CLIENTS)
                 with ThreadPoolExecutor(1) as pool:
                     try:
                         making = pool.submit(make_faults)
