@@ -90,12 +90,13 @@ class DemoFleet:
             f"the demo's fleet: {len(todo)} flows, {rows} rows in {took:.1f} s: {verdict}"
         )
 
-    def one_of_the_workers(self, random: Random) -> str:
-        """An agent whose process is at work; waits for one."""
+    def one_of_the_workers(self, random: Random, stopped: threading.Event) -> str | None:
+        """An agent whose process is at work; waits for one, and no longer when it is stopped."""
         deadline = time.monotonic() + 60
         while not (self._supervisor and (working := sorted(self._supervisor.working))):
             assert time.monotonic() < deadline, "no worker of the demo's fleet has been at work"
-            time.sleep(0.01)
+            if stopped.wait(0.01):
+                return None
         return random.choice(working)
 
     def signal(self, agent_id: str, signum: signal.Signals) -> None:

@@ -33,6 +33,7 @@ class Faults:
         clients: those who keep journals.
         demo: the demo's fleet.
         random: the choices within a fault.
+        stopped: set when no more faults are wanted.
 
     Attributes:
         of_the_store: what befalls the server and the ways to it.
@@ -47,9 +48,10 @@ class Faults:
         clients: Clients,
         demo: DemoFleet,
         random: Random,
+        stopped: threading.Event,
     ) -> None:
         self._server, self._proxy, self._clients, self._demo = server, proxy, clients, demo
-        self._random = random
+        self._random, self._stopped = random, stopped
         self.of_the_store: dict[str, Callable[[], None]] = {
             "replies lost": lambda: self._lose("reply"),
             "replies cut in half": lambda: self._lose("half a reply"),
@@ -128,13 +130,16 @@ class Faults:
         self._clients.signal(place, signal.SIGCONT)
 
     def _kill_worker(self) -> None:
-        self._demo.signal(self._demo.one_of_the_workers(self._random), signal.SIGKILL)
+        agent_id = self._demo.one_of_the_workers(self._random, self._stopped)
+        if agent_id is not None:
+            self._demo.signal(agent_id, signal.SIGKILL)
 
     def _stop_worker(self) -> None:
-        agent_id = self._demo.one_of_the_workers(self._random)
-        self._demo.signal(agent_id, signal.SIGSTOP)
-        time.sleep(1.2 * DEMO_LEASE_SEC)
-        self._demo.signal(agent_id, signal.SIGCONT)
+        agent_id = self._demo.one_of_the_workers(self._random, self._stopped)
+        if agent_id is not None:
+            self._demo.signal(agent_id, signal.SIGSTOP)
+            time.sleep(1.2 * DEMO_LEASE_SEC)
+            self._demo.signal(agent_id, signal.SIGCONT)
 
     def _tell(self, *command: Any) -> None:
         """Tell the server something past the proxy, once it has loaded what it had."""

@@ -45,8 +45,8 @@ def soak_one_server(folder: Path, *, seconds: float, seed: int, report: Report) 
             bundle.resource_lock.set_capacity("seats", CAPACITY)
             clients = Clients(proxy.url, NAMESPACE, journals, seed=seed)
             demo = DemoFleet(proxy.url, server.url, calm, report)
-            faults = Faults(server, proxy, clients, demo, Random(f"{seed} within"))
             stopped = threading.Event()
+            faults = Faults(server, proxy, clients, demo, Random(f"{seed} within"), stopped)
 
             def make_faults() -> None:
                 ends, random = time.monotonic() + seconds, Random(seed)
