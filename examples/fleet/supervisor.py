@@ -15,6 +15,7 @@ from examples.fleet.compensator import COMPENSATOR, run_compensator
 from examples.fleet.prices import Decision
 from examples.fleet.reviewer import REVIEWER, run_reviewer
 from examples.fleet.worker import run_worker
+from examples.signals import deaf_to_ctrl_c
 
 MAX_FAILURES = 3
 
@@ -155,11 +156,6 @@ class Supervisor:
     def _start(self, name: str) -> None:
         target, arguments = self._targets[name]
         process = self._context.Process(target=target, args=arguments, name=name, daemon=True)
-        # Ctrl-C reaches all processes of the terminal, but stopping them is the parent's affair:
-        # what is ignored when a process starts stays ignored in it.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
+        with deaf_to_ctrl_c():
             process.start()
-        finally:
-            signal.signal(signal.SIGINT, handler)
         self._processes[name] = process

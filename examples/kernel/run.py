@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import time
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
@@ -19,7 +18,7 @@ from examples.kernel.flow import Event
 from examples.kernel.plan import CAPITAL, Plan, deliveries
 from examples.kernel.reviewer import Reviewer
 from examples.kernel.worker import run_worker
-from examples.signals import signals_collected
+from examples.signals import deaf_to_ctrl_c, signals_collected
 
 FLEET_LOG = "demo:fleet"
 SAMPLED, KILLED = "USE_SAMPLED", "WORKER_KILLED"
@@ -118,13 +117,9 @@ def _processes(plan: Plan, todo: Sequence[Decision], address: Address) -> dict[s
 
 
 def _start(processes: dict[str, BaseProcess]) -> None:
-    # Ctrl-C reaches all processes of the terminal, but stopping them is the parent's affair.
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with deaf_to_ctrl_c():
         for process in processes.values():
             process.start()
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def _watch(
