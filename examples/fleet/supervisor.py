@@ -127,12 +127,14 @@ class Supervisor:
         self._processes[agent_id].kill()
         self._processes[agent_id].join()
 
-    def signal(self, agent_id: str, signum: signal.Signals) -> None:
-        """Send a signal to an agent's process, if there is one; from any thread."""
+    def signal(self, agent_id: str, signum: signal.Signals) -> bool:
+        """Send a signal to an agent's process; whether there is one. From any thread."""
         process = self._processes.get(agent_id)
-        if process is not None and process.pid is not None:
+        if process is not None and process.is_alive() and process.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signum)
+                return True
+        return False
 
     def stop(self) -> None:
         """Kill every process."""

@@ -3,13 +3,18 @@
     python -m tests.soak --seconds 600 --seed 7
 
 Half of the time one server is beset, with the demo's fleet and others on it, then a Sentinel
-service, then a cluster. The seed fixes which faults come in which order, and what each client
-tries.
+service, then a cluster.
+
+The seed fixes the order of the kinds of fault in each part, the choices within each fault (how many
+replies, how long, which client; which of those of the demo's workers that are at work), and which
+operation each client tries first, second, ... and with which arguments. When a fault comes, and so
+what it befalls, is up to the machine: a replay makes the same faults in the same order.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 from pathlib import Path
@@ -36,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--seconds",
-        type=float,
+        type=_seconds,
         default=120,
         help="how long faults are made; longer where it takes longer to make each kind once",
     )
@@ -61,6 +66,13 @@ def main(arguments: list[str] | None = None) -> int:
             report.say(f"VIOLATION: {problem}")
     report.say(f"seed {options.seed}: {len(report.violations)} violations")
     return 1 if report.violations else 0
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return seconds
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from contextlib import ExitStack
-from random import Random
 
 from rich.console import Console
 
@@ -90,19 +89,24 @@ class DemoFleet:
             f"the demo's fleet: {len(todo)} flows, {rows} rows in {took:.1f} s: {verdict}"
         )
 
-    def one_of_the_workers(self, random: Random, stopped: threading.Event) -> str | None:
-        """An agent whose process is at work; waits for one, and no longer when it is stopped."""
+    def one_of_the_workers(self, number: int, stopped: threading.Event) -> str | None:
+        """An agent whose process is at work; waits for one, and no longer when it is stopped.
+
+        Args:
+            number: of those that are at work, counted round and round.
+            stopped: set when no more faults are wanted.
+        """
         deadline = time.monotonic() + 60
         while not (self._supervisor and (working := sorted(self._supervisor.working))):
             assert time.monotonic() < deadline, "no worker of the demo's fleet has been at work"
             if stopped.wait(0.01):
                 return None
-        return random.choice(working)
+        return working[number % len(working)]
 
-    def signal(self, agent_id: str, signum: signal.Signals) -> None:
-        """Send a signal to an agent's process, if there is one."""
+    def signal(self, agent_id: str, signum: signal.Signals) -> bool:
+        """Send a signal to an agent's process; whether there is one."""
         assert self._supervisor is not None
-        self._supervisor.signal(agent_id, signum)
+        return self._supervisor.signal(agent_id, signum)
 
 
 def _judge(store: StorageBundle) -> list[str]:

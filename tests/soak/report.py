@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 
 class Report:
     """Told by all parts of a soak, from any thread.
@@ -38,5 +40,5 @@ class Report:
         """Note as a violation whatever error ends a with block; what comes after it goes on."""
         try:
             yield
-        except Exception:
+        except (Exception, pytest.fail.Exception):  # which is what wait_until ends with
             self.wrong(f"{what}: {traceback.format_exc().rstrip()}")
