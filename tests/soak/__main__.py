@@ -1,4 +1,4 @@
-"""A fleet under random faults of all kinds, and then proof that nothing went wrong.
+"""A fleet under random faults of many kinds, and then proof that nothing went wrong.
 
     python -m tests.soak --seconds 600 --seed 7
 
