@@ -47,13 +47,15 @@ class Turns:
 
     def make(self, kind: str, fault: Callable[[], bool]) -> None:
         """Make one; it counts if it tells that it befell somebody."""
-        at, made = self._now(), False
+        at, outcome = self._now(), " (cut short)"
         try:
-            made = fault()
+            if fault():
+                self.made[kind] += 1
+                outcome = ""
+            else:
+                outcome = " (met nobody)"
         finally:
-            self._report.say(f"{at:7.1f} s  {kind}" + ("" if made else " (in vain)"))
-        if made:
-            self.made[kind] += 1
+            self._report.say(f"{at:7.1f} s  {kind}{outcome}")
 
     def _now(self) -> float:
         return time.monotonic() - self._began
