@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,13 +27,19 @@ def test_a_soak_stopped_by_a_signal_leaves_nothing(signum: signal.Signals, tmp_p
         for line in run.stdout:
             if " s  " in line:  # a fault was made
                 break
+        (log,) = tmp_path.glob("*/server/server.log")
+        servers = re.findall(r"pid=(\d+), just started", log.read_text())
         os.kill(run.pid, signum)
-        # Ends when the last process that has our pipe is gone.
+        # Ends when the last client that has our pipe is gone.
         said, _ = run.communicate(timeout=30)
     assert run.returncode == 128 + signum
     assert said.splitlines()[-1] == f"stopped by {signum.name}"
     assert "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
+    assert servers
+    for pid in servers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
 
 
 def test_a_second_signal_does_not_disturb_the_end() -> None:
