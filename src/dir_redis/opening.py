@@ -8,7 +8,7 @@ from os import PathLike
 from typing import Unpack, cast
 
 from dir_redis.amounts import DEFAULT_PLACES
-from dir_redis.arguments import flag
+from dir_redis.arguments import flag, string
 from dir_redis.bundle import StorageBundle
 from dir_redis.durability import IN_MEMORY, ON_DISK, Durability
 from dir_redis.embedded import EmbeddedServer
@@ -41,8 +41,8 @@ from dir_redis.redis import (
     RedisSagaStorage,
     RedisStore,
 )
-from dir_redis.redis.connection import mask_secrets
 from dir_redis.redis.store import check_option_names
+from dir_redis.redis.urls import mask_secrets
 from dir_redis.sqlite import (
     SqliteAgentRegistryStorage,
     SqliteContextStorage,
@@ -98,8 +98,7 @@ def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> Sto
             raise StorageConfigurationError(
                 f"no URL was given, and the environment variable {URL_VARIABLE} is not set"
             )
-    if not isinstance(url, str):
-        raise TypeError(f"url must be a str, not {type(url).__name__}")
+    url = string("url", url)
     check_option_names(options)
     where = mask_secrets(url)
     scheme, separator, rest = url.partition("://")
