@@ -662,7 +662,14 @@ def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
         ("increment", "f", 1, None, False, "v"),
         ("release", "f", {"record": "reservation", "token": 7}, "LeaseLostError", False, "v"),
         ("increment", "g", None, None, True, "v"),
-        ("increment", "h", {"outcome_unknown": False}, "StorageUnavailableError", False, "v"),
+        (
+            "increment",
+            "h",
+            {"outcome_unknown": False, "half_written": False},
+            "StorageUnavailableError",
+            False,
+            "v",
+        ),
         ("increment", "i", None, None, True, "v"),
     ]
     assert all(c.invoked <= (c.returned or c.invoked) for c in calls)

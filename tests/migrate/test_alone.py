@@ -70,7 +70,8 @@ def test_while_a_copy_goes_on_another_is_refused_in_the_end(
                 copy_store(memory_storage(), target)
             refused.append(told)
 
-    assert copy_store(source, target, progress=meanwhile).complete
+    report = copy_store(source, target, progress=meanwhile)
+    assert report.complete, str(report)
     assert len(refused) == 1
     monkeypatch.undo()
     assert copy_store(source, target).complete
