@@ -22,6 +22,7 @@ from dir_redis import (
     sqlite_storage,
 )
 from dir_redis.embedded import valkey_binary
+from dir_redis.redis import server_report
 from dir_redis.redis.connection import connect
 from tests.fault_proxy import fault_proxy
 from tests.redis_only.conftest import works
@@ -218,6 +219,52 @@ def test_every_node_of_a_cluster_is_looked_at(
         finally:
             for primary in primaries:
                 primary.config_set("appendonly", "no")
+
+
+def test_of_a_cluster_is_told_what_is_worst_of_each_primary(
+    servers: Any, namespace: str, real_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One without an append-only file counts, also where others can lose writes in more ways."""
+    if real_server != "cluster":
+        return
+    url = servers.url("cluster")
+    monkeypatch.setattr(server_report, "_WAITAOF_SERVER", (99, 0))  # none can say what is on disk
+    with connect(url, attempt_timeout_sec=5).client as client:
+        *others, bare = (client.get_redis_connection(node) for node in client.get_primaries())
+        try:
+            for primary in others:
+                primary.config_set("appendonly", "yes")
+                primary.config_set("appendfsync", "always")
+                primary.config_set("maxmemory-policy", "allkeys-lru")
+            others[0].config_set("min-replicas-to-write", 1)
+            with open_storage(url, namespace=namespace, check_policy=False) as bundle:
+                report = bundle.server
+                with pytest.raises(StorageConfigurationError, match="keeps no append-only file"):
+                    bundle.durable("disk")
+
+            bare.config_set("appendonly", "yes")
+            bare.config_set("appendfsync", "everysec")
+            with open_storage(url, namespace=namespace, check_policy=False) as bundle:
+                with pytest.raises(
+                    StorageConfigurationError, match="CONFIG SET appendfsync always"
+                ):
+                    bundle.durable("disk")
+                bare.config_set("appendfsync", "always")
+            with open_storage(url, namespace=namespace, check_policy=False) as bundle:
+                assert works(bundle.durable("disk"))
+        finally:
+            for primary in (*others, bare):
+                primary.config_set("appendonly", "no")
+                primary.config_set("appendfsync", "everysec")
+                primary.config_set("maxmemory-policy", "noeviction")
+                primary.config_set("min-replicas-to-write", 0)
+
+    assert report is not None
+    assert (report.aof, report.appendfsync, report.keeps_nothing) == (False, "everysec", True)
+    assert (report.replicas, report.min_replicas) == (1, 0)
+    assert (report.maxmemory_policy, report.waits_for_disk) == ("allkeys-lru", False)
+    ways = ["keeps no append-only file", "replication is asynchronous", "is allkeys-lru"]
+    assert [way in told for way, told in zip(ways, report.can_lose, strict=True)] == [True] * 3
 
 
 def test_a_disk_that_is_a_second_behind_is_waited_for_where_the_server_can_say(
