@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,51 @@ def test_a_step_whose_claim_is_not_confirmed_does_not_begin_and_is_free_again(pa
         assert caught.value.result is None
     with open_storage(pair.url) as bundle:
         assert bundle.idempotency.run_once("k", lambda _: 1, wait_sec=0) == 1
+
+
+def test_a_step_that_was_run_keeps_its_result_whatever_is_confirmed(pair: Pair) -> None:
+    with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
+        steps = bundle.idempotency
+        steps.run_once("null", lambda _: None)
+        steps.run_once("k", lambda _: {"paid": 5})
+        pair.pause_replica()
+
+        for key, result in (("k", {"paid": 5}), ("null", None)):
+            with pytest.raises(UnconfirmedWriteError) as caught:
+                steps.run_once(key, lambda _: pytest.fail("the step ran twice"))
+            assert caught.value.result == result
+
+
+def test_whoever_waits_for_a_step_needs_no_confirmation(pair: Pair) -> None:
+    with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
+        steps, unsafe = bundle.idempotency, bundle.durable("memory").idempotency
+        claim = steps.claim("k", lease_sec=60, owner="other")
+        pair.pause_replica()
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(steps.run_once, "k", lambda _: pytest.fail("it ran twice"))
+            wait_until(lambda: pair.admin.info("clients")["blocked_clients"] > 0, 30)
+            unsafe.complete(claim, {"paid": 5})
+            assert waiting.result(30) == {"paid": 5}
+
+
+def test_a_release_that_is_not_confirmed_has_happened(pair: Pair) -> None:
+    with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
+        locks = bundle.resource_lock
+        held = [locks.reserve(flow, {"r": 1}, lease_sec=60) for flow in ("a", "b", "c")]
+        pair.pause_replica()
+
+        with pytest.raises(UnconfirmedWriteError):
+            held[0].release()
+        held[0].release()
+        with pytest.raises(UnconfirmedWriteError), held[1]:
+            pass
+        held[1].release()
+        with pytest.raises(KeyError), held[2]:
+            raise KeyError("the work's own error is the one to be told")
+        held[2].release()
+
+        assert locks.holders("r") == []
 
 
 def test_more_replicas_than_there_are_confirm_nothing(
