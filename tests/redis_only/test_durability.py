@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from dir_redis import (
+    Reservation,
     StorageBundle,
     StorageConfigurationError,
     UnconfirmedWriteError,
@@ -62,6 +63,7 @@ def pair(binary: Path, tmp_path: Path) -> Iterator[Pair]:
         )
         admin = running.enter_context(connect(primary.url, attempt_timeout_sec=5).client)
         wait_until(lambda: admin.info("replication").get("slave0", {}).get("state") == "online", 30)
+        open_storage(primary.url).close()  # so that no test has to wait until this is confirmed
         found = Pair(primary.url, replica, admin)
         try:
             yield found
@@ -104,6 +106,31 @@ def test_a_write_that_no_replica_has_was_applied_and_is_told_so(pair: Pair) -> N
         assert bundle.intent_retry.increment("f") == (2, False)
 
 
+def test_a_namespace_that_is_made_is_confirmed_and_one_that_there_is_needs_nobody(
+    pair: Pair, namespace: str
+) -> None:
+    options: Any = {"namespace": namespace, "durability": "replicas=1", "attempt_timeout_sec": 0.4}
+    pair.pause_replica()
+    with fault_proxy(pair.url) as proxy:
+        proxy.lose_replies(1, to=b"EVAL")  # the repeat does not find a namespace of somebody else's
+        with pytest.raises(UnconfirmedWriteError) as caught:
+            open_storage(proxy.url, **options)
+    assert (caught.value.wanted, caught.value.result) == ("replicas=1", None)
+
+    with open_storage(pair.url, **options) as bundle:
+        pair.admin.delete(f"{{{namespace}:0}}:meta")
+        with pytest.raises(UnconfirmedWriteError):
+            bundle.saga.init_schema()
+        bundle.saga.init_schema()
+        pair.resume_replica()
+        pair.admin.delete(f"{{{namespace}:0}}:meta")
+        wait_until(lambda: pair.admin.wait(1, 1000) == 1, 30)
+        bundle.saga.init_schema()
+
+    with connect(pair.replica.url, attempt_timeout_sec=5).client as replica:
+        assert replica.hget(f"{{{namespace}:0}}:meta", "partitions") == b"1"
+
+
 def test_a_step_whose_result_is_not_confirmed_is_not_stored_again_and_again(pair: Pair) -> None:
     with open_storage(pair.url, attempt_timeout_sec=0.4) as bundle:
         pair.pause_replica()
@@ -131,9 +158,9 @@ def test_a_step_whose_claim_is_not_confirmed_does_not_begin_and_is_free_again(pa
 
 def test_a_step_that_was_run_keeps_its_result_whatever_is_confirmed(pair: Pair) -> None:
     with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
-        steps = bundle.idempotency
-        steps.run_once("null", lambda _: None)
-        steps.run_once("k", lambda _: {"paid": 5})
+        steps, before = bundle.idempotency, bundle.durable("memory").idempotency
+        before.run_once("null", lambda _: None)
+        before.run_once("k", lambda _: {"paid": 5})
         pair.pause_replica()
 
         for key, result in (("k", {"paid": 5}), ("null", None)):
@@ -145,7 +172,7 @@ def test_a_step_that_was_run_keeps_its_result_whatever_is_confirmed(pair: Pair) 
 def test_whoever_waits_for_a_step_needs_no_confirmation(pair: Pair) -> None:
     with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
         steps, unsafe = bundle.idempotency, bundle.durable("memory").idempotency
-        claim = steps.claim("k", lease_sec=60, owner="other")
+        claim = unsafe.claim("k", lease_sec=60, owner="other")
         pair.pause_replica()
 
         with ThreadPoolExecutor(1) as pool:
@@ -158,8 +185,12 @@ def test_whoever_waits_for_a_step_needs_no_confirmation(pair: Pair) -> None:
 def test_a_release_that_is_not_confirmed_has_happened(pair: Pair) -> None:
     with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
         locks = bundle.resource_lock
-        held = [locks.reserve(flow, {"r": 1}, lease_sec=60) for flow in ("a", "b", "c")]
         pair.pause_replica()
+        held: list[Reservation] = []
+        for flow in ("a", "b", "c"):
+            with pytest.raises(UnconfirmedWriteError) as caught:
+                locks.reserve(flow, {"r": 1}, lease_sec=60)
+            held.append(caught.value.result)
 
         with pytest.raises(UnconfirmedWriteError):
             held[0].release()
@@ -198,10 +229,11 @@ def test_one_call_can_ask_for_more_than_its_store(pair: Pair) -> None:
 
 def test_several_writes_of_one_call_are_all_confirmed(pair: Pair) -> None:
     rows = [{"dfid": f"f{n}", "event": "E"} for n in range(20)]
-    with open_storage(pair.url, durability="replicas=1", partitions=5) as bundle:
+    options: Any = {"namespace": "parts", "partitions": 5, "durability": "replicas=1"}
+    with open_storage(pair.url, **options) as bundle:
         bundle.decision_audit.record_many(rows)
     pair.pause_replica()
-    with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
+    with open_storage(pair.url, **options, attempt_timeout_sec=0.4) as bundle:
         with pytest.raises(UnconfirmedWriteError):
             bundle.decision_audit.record_many(rows)
 
