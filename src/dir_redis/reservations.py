@@ -115,7 +115,8 @@ class Reservation:
     def keep_alive(self, *, on_lost: Callable[[], object] | None = None) -> Reservation:
         """Renew the lease at every third of it, on a thread, until it is released or lost.
 
-        Further calls, and calls after the release, do nothing.
+        Further calls, and calls after the release, do nothing. A renewal that is not confirmed,
+        where the store's durability asks for that, does not keep it.
 
         Args:
             on_lost: called once, on that thread, when the lease is lost.

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -203,6 +204,27 @@ def test_a_release_that_is_not_confirmed_has_happened(pair: Pair) -> None:
         held[2].release()
 
         assert locks.holders("r") == []
+
+
+def test_a_kept_lease_counts_as_lost_without_confirmation(pair: Pair) -> None:
+    """An old primary that is cut off applies renewals too, while a new one gives it to others."""
+    with open_storage(pair.url, attempt_timeout_sec=0.4) as bundle:
+        locks, told = bundle.resource_lock, threading.Event()
+        pair.pause_replica()
+        with pytest.raises(UnconfirmedWriteError) as caught:
+            bundle.durable("replicas=1").resource_lock.reserve("f", {"r": 1}, lease_sec=3)
+        reservation: Reservation = caught.value.result
+        reservation.keep_alive(on_lost=told.set)
+        with locks.reserve("g", {"r": 1}, lease_sec=3).keep_alive() as without_durability:
+            assert told.wait(30)
+
+            assert reservation.lost
+            assert reservation.expires_at is not None
+            held = locks.holders("r")[0]
+            assert held.dfid == "f"
+            assert held.until is not None
+            assert held.until > reservation.expires_at  # renewed, all the same
+            assert not without_durability.lost
 
 
 def test_more_replicas_than_there_are_confirm_nothing(
