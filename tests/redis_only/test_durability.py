@@ -145,6 +145,19 @@ def test_a_step_whose_result_is_not_confirmed_is_not_stored_again_and_again(pair
         assert bundle.idempotency.get("k") == {"paid": 5}
 
 
+def test_where_nothing_was_written_none_is_said_to_be(pair: Pair) -> None:
+    with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
+        pair.pause_replica()
+
+        for call in (
+            lambda: bundle.escalation.claim_next("maria", 60),
+            lambda: bundle.escalation.resolve("nobody", "YES"),
+        ):
+            with pytest.raises(UnconfirmedWriteError, match="written, if anything, was") as caught:
+                call()
+            assert not caught.value.result
+
+
 def test_a_step_whose_claim_is_not_confirmed_does_not_begin_and_is_free_again(pair: Pair) -> None:
     with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
         pair.pause_replica()
