@@ -3,6 +3,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Who has nothing left takes over tests of others: the longest do not have to be the last.
+WORKERS := --numprocesses auto --dist worksteal
 
 # dir-core's releases, each in a venv of its own for test-kernels.
 RELEASES := 0.1.0 0.2.0 0.3.0 0.4.0
@@ -15,6 +17,9 @@ first-since = $(shell for python in $(CANDIDATES); do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, $(1)))' 2>/dev/null \
 	&& echo $$python && break; done)
 PYTHON ?= $(call first-since,11)
+
+# Tests and demos start hundreds of Python processes, each of which would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo demo-kernel test test-acl test-kernels soak lint format bench bench-sizing clean
 .DEFAULT_GOAL := help
@@ -44,16 +49,16 @@ demo-kernel: $(READY) ## Run dir-core's kernel in 4 processes; ARGS="--kernel un
 	@$(BIN)/python -m examples.kernel $(ARGS)
 
 test: $(READY) ## Run all tests, on real servers too; ARGS="-k saga" and so on.
-	@$(BIN)/python -m pytest --numprocesses auto $(ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 test-acl: $(READY) ## Run all tests with stores opened as a user of few rights.
-	@DIR_REDIS_TEST_ACL=1 $(BIN)/python -m pytest --numprocesses auto $(ARGS)
+	@DIR_REDIS_TEST_ACL=1 $(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 test-kernels: $(RELEASES:%=$(KERNELS)/%/.ready) ## Run the kernel's tests with every release of dir-core.
 	@failed=; for release in $(RELEASES); do \
 		log=$(KERNELS)/$$release/tests.log; \
 		DIR_REDIS_TEST_BACKENDS=memory,sqlite,valkey,url $(KERNELS)/$$release/bin/python -m pytest \
-			--quiet --numprocesses auto -p no:cacheprovider $(ARGS) \
+			--quiet $(WORKERS) -p no:cacheprovider $(ARGS) \
 			$(wildcard tests/kernel tests/kernel_atomic) >$$log 2>&1 \
 			|| { failed=1; cat $$log; }; \
 		echo "dir-core $$release: $$(tail -n 1 $$log)"; \

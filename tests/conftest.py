@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis.utils
 
 from dir_redis import StorageBundle, memory_storage, open_storage, sqlite_storage
 from dir_redis.embedded import valkey_binary
+from dir_redis.redis.connection import connect
 from tests.least_privilege import leaving_alone, restrict_every_store
 from tests.servers import cluster, container, redis62_binary, server
 
@@ -39,6 +43,18 @@ BACKENDS = [*wanted(["memory", "sqlite"]), *REDIS_BACKENDS]
 # More than one, so that the cluster's tests see what spans partitions.
 CLUSTER_PARTITIONS = 5
 
+MEMORY_FOLDER = Path("/dev/shm")
+MEMORY_NEEDED = 2 << 30
+
+
+def pytest_configure() -> None:
+    """Have temporary files in memory where there is room: else each commit waits for a disk.
+
+    None of them has to outlast the machine: what is killed in the tests is processes.
+    """
+    if MEMORY_FOLDER.is_dir() and shutil.disk_usage(MEMORY_FOLDER).free > MEMORY_NEEDED:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_FOLDER))
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _least_privilege() -> Iterator[None]:
@@ -49,6 +65,15 @@ def _least_privilege() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _known_driver() -> Iterator[None]:
+    """For each new connection redis-py parses the metadata of its package to say its version."""
+    with pytest.MonkeyPatch.context() as patch:
+        version = functools.cache(redis.utils.get_lib_version)
+        patch.setattr(redis.utils, "get_lib_version", version)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _left_alone(request: pytest.FixtureRequest) -> Iterator[None]:
     """A server that is started anew without an aclfile has forgotten its users."""
@@ -56,6 +81,12 @@ def _left_alone(request: pytest.FixtureRequest) -> Iterator[None]:
         if request.node.get_closest_marker("forgets_users"):
             stack.enter_context(leaving_alone())
         yield
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """At least four processes: each waits half of its time, for servers and leases."""
+    return max(4, os.cpu_count() or 1)
 
 
 class Servers:
@@ -88,6 +119,12 @@ class Servers:
         assert TEST_URL is not None
         return TEST_URL
 
+    def empty(self) -> None:
+        """Forget what is stored on the servers that were started here."""
+        for name in self._urls.keys() - {"url"}:
+            with connect(self._urls[name], attempt_timeout_sec=30).client as client:
+                client.flushall()
+
     def stop(self) -> None:
         self._running.close()
 
@@ -98,6 +135,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     started = Servers(tmp_path_factory.mktemp("servers"))
     yield started
     started.stop()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _emptied(servers: Servers) -> None:
+    """No file's tests begin with the keys of all before: whoever scans a server looks at each."""
+    servers.empty()
 
 
 @pytest.fixture

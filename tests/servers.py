@@ -21,6 +21,8 @@ DEFAULT_IMAGE = "redis:7.4-alpine"
 CLUSTER_PRIMARIES = 3
 CLUSTER_SLOTS = 16384
 CLUSTER_TIMEOUT_SEC = 30.0
+# A primary waits five seconds for more replicas that may come; there are none.
+SYNC_AT_ONCE = ("--repl-diskless-sync-delay", "0")
 
 
 def redis62_binary() -> Path:
@@ -53,7 +55,10 @@ def server(binary: Path, folder: Path, *directives: str) -> Iterator[ServerProce
     (port,) = free_ports(1)
     arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     process = ServerProcess(
-        binary, [*arguments, *directives], url=f"redis://127.0.0.1:{port}", folder=folder
+        binary,
+        [*arguments, *SYNC_AT_ONCE, *directives],
+        url=f"redis://127.0.0.1:{port}",
+        folder=folder,
     )
     try:
         yield process
@@ -71,7 +76,7 @@ def cluster(folder: Path) -> Iterator[str]:
             home = folder / f"node-{port}"
             home.mkdir(parents=True)
             arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-            arguments += ["--dir", str(home), "--cluster-enabled", "yes"]
+            arguments += ["--dir", str(home), "--cluster-enabled", "yes", *SYNC_AT_ONCE]
             # On a busy machine a primary may stand still for long: that is no failover here.
             arguments += ["--cluster-port", str(bus_port), "--cluster-replica-no-failover", "yes"]
             process = ServerProcess(
@@ -143,5 +148,5 @@ def keys_of(client: Client, namespace: str) -> list[bytes]:
     """All keys of a namespace, found by scanning; only tests may do that."""
     pattern = f"{{{namespace}:*"
     if isinstance(client, RedisCluster):
-        return list(client.scan_iter(pattern, target_nodes=RedisCluster.PRIMARIES))
+        return list(client.scan_iter(pattern, count=1000, target_nodes=RedisCluster.PRIMARIES))
     return list(client.scan_iter(pattern, count=1000))

@@ -12,6 +12,7 @@ import redis
 
 from dir_redis import StorageBundle, embedded_storage
 from tests.dir_core_needed import need_dir_core
+from tests.servers import wait_until
 
 need_dir_core()
 
@@ -74,6 +75,8 @@ def test_a_server_takes_the_settings(server: StorageBundle) -> None:
         for name, value in pairs:
             client.config_set(name, value)
             assert client.config_get(name) == {name: value}
+        # A server that is writing its first append-only file does not end, for ten seconds.
+        wait_until(lambda: not client.info("persistence")["aof_rewrite_in_progress"], 10)
     assert len(pairs) == 3
 
 

@@ -31,10 +31,11 @@ Rule = Callable[[str, Any, Limits], Any]
 
 def text(argument: str, value: object, limits: Limits = DEFAULT_LIMITS) -> str:
     """Any string that UTF-8 can hold; a str subclass (such as a StrEnum) becomes a plain str."""
-    return _sized(argument, _plain(argument, value), limits.max_text_bytes, "max_document_bytes")
+    return _sized(argument, string(argument, value), limits.max_text_bytes, "max_document_bytes")
 
 
-def _plain(argument: str, value: object) -> str:
+def string(argument: str, value: object) -> str:
+    """A str, of whatever class, as a plain one."""
     if not isinstance(value, str):
         raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
     return value if type(value) is str else str.__str__(value)
@@ -64,7 +65,7 @@ def _sized(argument: str, plain: str, most: int, option: str) -> str:
 
 def identifier(argument: str, value: object, limits: Limits = DEFAULT_LIMITS) -> str:
     """A non-empty string of so many bytes in UTF-8."""
-    plain = _sized(argument, _plain(argument, value), limits.max_id_bytes, "max_id_bytes")
+    plain = _sized(argument, string(argument, value), limits.max_id_bytes, "max_id_bytes")
     if not plain:
         raise ValueError(f"{argument} must not be empty")
     return plain
@@ -72,7 +73,7 @@ def identifier(argument: str, value: object, limits: Limits = DEFAULT_LIMITS) ->
 
 def json_text(argument: str, value: object, limits: Limits = DEFAULT_LIMITS) -> str:
     """A string that ``json.loads`` takes, kept to the byte."""
-    plain = check_document(argument, _plain(argument, value), limits)
+    plain = check_document(argument, string(argument, value), limits)
     try:
         json.loads(plain)
         check_depth(plain)
@@ -102,7 +103,7 @@ def check_depth(encoded: str) -> None:
 
 def json_document(argument: str, value: object, limits: Limits = DEFAULT_LIMITS) -> str:
     """Like :func:`json_text`; ``""`` and ``None`` count as ``{}``."""
-    plain = "" if value is None else _plain(argument, value)
+    plain = "" if value is None else string(argument, value)
     return json_text(argument, plain, limits) if plain else "{}"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from dir_redis.arguments import string
+
 _REPLICAS = re.compile(r"replicas=([1-9]\d{0,2})", re.ASCII)
 
 
@@ -33,16 +35,15 @@ def parse_durability(argument: str, text: object) -> Durability:
         TypeError: it is no string.
         ValueError: it is none of the three.
     """
-    if not isinstance(text, str):
-        raise TypeError(f"{argument} must be a str, not {type(text).__name__}")
-    if text == IN_MEMORY.text:
+    wanted = string(argument, text)
+    if wanted == IN_MEMORY.text:
         return IN_MEMORY
-    if text == ON_DISK.text:
+    if wanted == ON_DISK.text:
         return ON_DISK
-    match = _REPLICAS.fullmatch(text)
+    match = _REPLICAS.fullmatch(wanted)
     if match is None:
         raise ValueError(
             f"{argument} must be 'memory', 'disk' or 'replicas=<n>' with n from 1 to 999, "
-            f"not {text!r}"
+            f"not {wanted!r}"
         )
-    return Durability(text, replicas=int(match[1]))
+    return Durability(wanted, replicas=int(match[1]))

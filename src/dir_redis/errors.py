@@ -53,13 +53,17 @@ class StorageUnavailableError(StorageError):
     Attributes:
         outcome_unknown: True when a write was sent and its answer never came, so that it may
             or may not have been applied; False when nothing can have been applied.
+        half_written: True when the server says that it cut a write off in the middle, which takes
+            a user who lacks one of its commands. What was written stays, so it is not to be done
+            again; ``verify_store`` names what is missing.
     """
 
     _go_on: Callable[[], Any] | None = None
 
-    def __init__(self, message: str, outcome_unknown: bool) -> None:
-        super().__init__(message, outcome_unknown)
+    def __init__(self, message: str, outcome_unknown: bool, half_written: bool = False) -> None:
+        super().__init__(message, outcome_unknown, half_written)
         self.outcome_unknown = outcome_unknown
+        self.half_written = half_written
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -84,9 +88,9 @@ class StorageUnavailableError(StorageError):
 
         Raises:
             StorageUnavailableError: there was no answer again; repeat that error.
-            StorageError: this error cannot be repeated: its outcome is known, it was made in
-                another process or by another backend, or too long ago for the store to remember
-                (9 minutes); or whatever else the method raises.
+            StorageError: this error cannot be repeated: its outcome is known, or it is half
+                written; it was made in another process or by another backend, or too long ago for
+                the store to remember (9 minutes); or whatever else the method raises.
         """
         if self._go_on is None:
             raise StorageError(f"this cannot be repeated, only called anew: {self}")

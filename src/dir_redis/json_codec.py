@@ -19,8 +19,15 @@ def dumps_json_dict(data: Mapping[str, Any], *, sort_keys: bool = True) -> str:
 
     Returns:
         The JSON text, ASCII only.
+
+    Raises:
+        TypeError: it holds keys that JSON objects cannot have.
+        ValueError: it refers to itself, or is nested too deeply.
     """
-    return json.dumps(data, sort_keys=sort_keys, default=str)
+    try:
+        return json.dumps(data, sort_keys=sort_keys, default=str)
+    except RecursionError as error:
+        raise ValueError(f"data is nested too deeply for JSON: {error}") from error
 
 
 def encode_object(argument: str, value: object, limits: Limits) -> str:

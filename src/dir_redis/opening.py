@@ -8,7 +8,7 @@ from os import PathLike
 from typing import Unpack, cast
 
 from dir_redis.amounts import DEFAULT_PLACES
-from dir_redis.arguments import flag
+from dir_redis.arguments import flag, string
 from dir_redis.bundle import StorageBundle
 from dir_redis.durability import IN_MEMORY, ON_DISK, Durability
 from dir_redis.embedded import EmbeddedServer
@@ -99,8 +99,7 @@ def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> Sto
             raise StorageConfigurationError(
                 f"no URL was given, and the environment variable {URL_VARIABLE} is not set"
             )
-    if not isinstance(url, str):
-        raise TypeError(f"url must be a str, not {type(url).__name__}")
+    url = string("url", url)
     check_option_names(options)
     where = mask_secrets(url)
     scheme, separator, rest = url.partition("://")

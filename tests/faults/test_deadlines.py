@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import redis
 
 from dir_redis import StorageBundle, StorageError, StorageUnavailableError, open_storage
 from tests.faults.cluster_of_six import ClusterOfSix
+from tests.faults.conftest import SingleServer
 from tests.faults.failover import Setup
 from tests.faults.sentinel_service import SentinelService
 
@@ -117,6 +119,30 @@ def test_a_slot_that_nobody_has_is_given_up_in_time(cluster: ClusterOfSix, names
 
         assert {type(error) for _, error in told} == {StorageUnavailableError}
         assert max(seconds for seconds, _ in told) < TIMEOUT_SEC + 2 * ATTEMPT_SEC + SLACK_SEC
+
+
+def test_what_goes_to_several_partitions_has_its_time_once(
+    single_server: SingleServer, namespace: str
+) -> None:
+    """Each partition would answer in time by itself, after some attempts."""
+    with open_storage(
+        single_server.url, namespace=namespace, partitions=8, timeout_sec=TIMEOUT_SEC
+    ) as bundle:
+        driver: Any = bundle.agent_registry._driver  # type: ignore[attr-defined]
+        execute = driver._execute_command
+        began: dict[Any, float] = {}
+
+        def after_a_while(*command: Any) -> Any:
+            if time.monotonic() < began.setdefault(command, time.monotonic()) + TIMEOUT_SEC / 2:
+                raise redis.ConnectionError("lost")
+            return execute(*command)
+
+        driver._execute_command = after_a_while
+        start = time.monotonic()
+        with pytest.raises(StorageUnavailableError):
+            bundle.agent_registry.list_active_agents()
+
+        assert time.monotonic() - start < TIMEOUT_SEC + SLACK_SEC
 
 
 @pytest.mark.parametrize("fault", ["connections refused", "reply cut"])

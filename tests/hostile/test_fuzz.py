@@ -18,23 +18,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from dir_redis import (
-    FingerprintMismatchError,
-    InsufficientCapacityError,
-    LeaseLostError,
-    LedgerConflictError,
-    ResourceContentionError,
-    SessionSupersededError,
-    StepInProgressError,
-    StorageBundle,
-    TransitionConflictError,
-    VersionConflictError,
-    memory_storage,
-)
+from dir_redis import StorageBundle, memory_storage
 from tests.conftest import wanted
+from tests.hostile.calls import DOCUMENTED, WAITS, calls, leave_witnesses, lies, witnesses
 from tests.hostile.conftest import Open
 from tests.hostile.round_trips import ROUND_TRIPS
-from tests.hostile.values import HostileError, LyingDict, Make, hostile, usual
+from tests.hostile.values import HostileError, Make, hostile, usual
 from tests.redis_only.conftest import commands_sent
 
 # How many random calls on each backend. In memory, where a call costs least, every argument gets
@@ -48,17 +37,6 @@ CALLS = {
 }
 CALLS_AT_ONCE = 10
 
-DOCUMENTED = (
-    FingerprintMismatchError,
-    InsufficientCapacityError,
-    LeaseLostError,
-    LedgerConflictError,
-    ResourceContentionError,
-    SessionSupersededError,
-    StepInProgressError,
-    TransitionConflictError,
-    VersionConflictError,
-)
 # What only the store can know is wrong is refused there, with nothing written.
 REFUSED_BY_THE_STORE = (
     "merging needs an object",
@@ -83,36 +61,6 @@ def methods_of_a_bundle() -> dict[str, inspect.Signature]:
 
 
 METHODS = methods_of_a_bundle()
-
-
-def calls() -> st.SearchStrategy[tuple[str, dict[str, Make]]]:
-    """One call: a method, and what makes its arguments; half of all calls have a hostile one."""
-    return st.one_of(*(_calls_of(method, signature) for method, signature in METHODS.items()))
-
-
-def _calls_of(
-    method: str, signature: inspect.Signature
-) -> st.SearchStrategy[tuple[str, dict[str, Make]]]:
-    parameters = list(signature.parameters.values())[1:]
-    waits = {"wait_sec", "timeout_sec"}
-    required = [p.name for p in parameters if p.default is p.empty or p.name in waits]
-    optional = [p.name for p in parameters if p.name not in required]
-    usual_of = {p.name: st.sampled_from(usual(p.name)) for p in parameters}
-    hostile_of = {p.name: st.sampled_from(hostile(p.name)) for p in parameters}
-
-    def with_one_hostile(name: str) -> st.SearchStrategy[dict[str, Make]]:
-        return st.fixed_dictionaries(
-            {n: hostile_of[n] if n == name else usual_of[n] for n in {*required, name}},
-            optional={n: usual_of[n] for n in optional if n != name},
-        )
-
-    arguments = st.one_of(
-        st.fixed_dictionaries(
-            {n: usual_of[n] for n in required}, optional={n: usual_of[n] for n in optional}
-        ),
-        *(with_one_hostile(p.name) for p in parameters),
-    )
-    return st.tuples(st.just(method), arguments)
 
 
 @contextlib.contextmanager
@@ -155,53 +103,9 @@ def call(bundle: StorageBundle, backend: str, method: str, made: dict[str, Make]
             return "failed in the step"  # its claim was given back
         assert sent == 0, (method, refused)
         return "refused unsent"
-    if method in ROUND_TRIPS and not any(map(_lies, arguments.values())):
+    if method in ROUND_TRIPS and not any(map(lies, arguments.values())):
         assert ROUND_TRIPS[method](bundle, arguments, result), (method, arguments)
     return "worked"
-
-
-def _lies(value: object) -> bool:
-    """Whether a value is something else at every look."""
-    return isinstance(value, LyingDict) or (
-        isinstance(value, list) and any(isinstance(item, LyingDict) for item in value)
-    )
-
-
-def witnesses(bundle: StorageBundle) -> list[Any]:
-    """What the store has under an id that no call names, but for what trimming takes."""
-    return [
-        bundle.agent_registry.get_agent("witness"),
-        bundle.context.get_session("witness"),
-        bundle.context.get_state("witness"),
-        bundle.idempotency.get("witness"),
-        bundle.saga.get_dirty_state("witness"),
-        bundle.resource_lock.get_capacity("witness"),
-        bundle.resource_lock.holders("witness"),
-        bundle.intent_retry.get_count("witness"),
-        {**(bundle.escalation.get_request("witness") or {}), "reviewer": 0, "reviewer_until": 0},
-        bundle.lifecycle.get_transitions("witness"),
-        bundle.decision_ledger.get_by_dfid("witness"),
-    ]
-
-
-def leave_witnesses(bundle: StorageBundle) -> list[Any]:
-    w = "witness"
-    bundle.agent_registry.upsert_agent(w, '{"w": 1}', 7, "ACTIVE", "1", "token")
-    bundle.context.set_session(w, '{"w": 1}')
-    bundle.context.set_state(w, '{"w": 2}')
-    bundle.idempotency.set(w, {"w": 1})
-    bundle.saga.mark_dirty(w, "step", '{"w": 1}')
-    bundle.resource_lock.set_capacity(w, 9)
-    bundle.resource_lock.acquire_batch(w, {w: 2}, 0)
-    bundle.intent_retry.set_count(w, 5)
-    bundle.escalation.insert_request(w, w, "why", '{"w": 1}', "{}", "HIGH")
-    bundle.lifecycle.record_transition(w, "A", "B")
-    bundle.decision_ledger.append(usual("pci")[0]().__class__(**_intent_of(w)), agent_id=w)
-    return witnesses(bundle)
-
-
-def _intent_of(dfid: str) -> dict[str, Any]:
-    return {**vars(usual("pci")[0]()), "dfid": dfid}
 
 
 @pytest.mark.parametrize("backend", wanted(list(CALLS)), indirect=True)
@@ -219,7 +123,7 @@ def test_every_call_works_and_comes_back_or_is_refused(backend: str, open_same: 
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.lists(calls(), min_size=CALLS_AT_ONCE, max_size=CALLS_AT_ONCE))
+    @given(st.lists(calls(METHODS, usual, hostile), min_size=CALLS_AT_ONCE, max_size=CALLS_AT_ONCE))
     def many(made: list[tuple[str, dict[str, Make]]]) -> None:
         for method, arguments in made:
             ended[call(bundle, backend, method, arguments)] += 1
@@ -239,9 +143,7 @@ def test_every_hostile_value_of_every_argument_is_taken_or_refused(field: str) -
     for method, signature in METHODS.items():
         parameters = list(signature.parameters.values())[1:]
         given = {
-            p.name: usual(p.name)[0]
-            for p in parameters
-            if p.default is p.empty or p.name in ("wait_sec", "timeout_sec")
+            p.name: usual(p.name)[0] for p in parameters if p.default is p.empty or p.name in WAITS
         }
         for parameter in parameters if method.startswith(f"{field}.") else ():
             for make in hostile(parameter.name):

@@ -46,9 +46,11 @@ class Tampering:
         return f"{self._log} {self.entries[entry][0].decode()}"
 
     def store(self, entries: list[tuple[bytes, list[bytes]]]) -> None:
-        self._raw.delete(self._log)
-        for entry_id, words in entries:
-            self._raw.execute_command("XADD", self._log, entry_id, *words)
+        with self._raw.pipeline(transaction=False) as pipeline:
+            pipeline.delete(self._log)
+            for entry_id, words in entries:
+                pipeline.execute_command("XADD", self._log, entry_id, *words)
+            pipeline.execute()
 
 
 @pytest.fixture

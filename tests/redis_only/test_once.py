@@ -533,6 +533,83 @@ def test_an_operation_of_several_steps_goes_on_where_it_was_cut_off(
             assert len(bundle.decision_audit.events_for_dfid(f"f{n}")) == 2
 
 
+@pytest.mark.parametrize("stops", ["a spoilt log", "the store is closed"])
+def test_whatever_stops_an_operation_of_several_parts_tells_that_some_are_done(
+    proxy: FaultProxy, namespace: str, stops: str
+) -> None:
+    with (
+        open_storage(proxy.url, namespace=namespace, partitions=5) as bundle,
+        open_storage(proxy.url, namespace=namespace, partitions=5) as other,
+        connect(proxy.url, attempt_timeout_sec=2).client as admin,
+    ):
+        rows = [{"dfid": f"f{n}", "event": "E"} for n in range(20)]
+        keys = bundle.decision_audit._keys
+        logs = list(dict.fromkeys(keys.log("audit", f"f{n}") for n in range(20)))
+        execute = bundle.decision_audit._driver._execute_command
+        sent = itertools.count(1)
+
+        def stop_after_the_first(*command: Any) -> Any:
+            reply = execute(*command)
+            if next(sent) == 1 and stops == "the store is closed":
+                bundle.close()
+            return reply
+
+        bundle.decision_audit._driver._execute_command = stop_after_the_first
+        if stops == "a spoilt log":
+            admin.set(logs[-1], "garbage")
+        with pytest.raises(StorageUnavailableError, match="applied; then:") as caught:
+            bundle.decision_audit.record_many(rows)
+        admin.delete(logs[-1])
+
+        assert caught.value.outcome_unknown
+        assert 0 < len(other.decision_audit.all_events_chronological()) < 20
+        if stops == "a spoilt log":
+            caught.value.repeat()
+            assert len(other.decision_audit.all_events_chronological()) == 20
+
+
+def test_a_write_is_not_tried_again_once_its_number_is_forgotten(
+    proxy: FaultProxy, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process, or its machine, stood still between two attempts."""
+    with open_storage(proxy.url, namespace=namespace) as bundle:
+        bundle.intent_retry.increment("f")
+        execute = bundle.intent_retry._driver._execute_command
+
+        def stand_still_then(*command: Any) -> Any:
+            try:
+                return execute(*command)
+            finally:
+                now = time.clock_gettime(time.CLOCK_BOOTTIME)
+                monkeypatch.setattr("dir_redis.redis.driver._since_boot", lambda: now + 600)
+
+        bundle.intent_retry._driver._execute_command = stand_still_then
+        proxy.lose_replies(1, to=b"EVAL")
+        with pytest.raises(StorageUnavailableError, match="too late to try") as caught:
+            bundle.intent_retry.increment("f")
+
+        assert caught.value.outcome_unknown
+        with pytest.raises(StorageError, match="too late to repeat"):
+            caught.value.repeat()
+        assert bundle.intent_retry.get_count("f") == 2
+
+
+def test_a_client_that_is_closed_in_the_middle_of_a_call_shows_no_error_of_its_own(
+    proxy: FaultProxy, namespace: str
+) -> None:
+    bundle = open_storage(proxy.url, namespace=namespace)
+    driver = bundle.intent_retry._driver
+
+    def closed_meanwhile(*_: Any) -> Any:
+        bundle.close()
+        raise TypeError("argument must be an int, or have a fileno() method")
+
+    driver._execute_command = closed_meanwhile
+    with pytest.raises(StorageUnavailableError, match="closed meanwhile") as caught:
+        bundle.intent_retry.increment("f")
+    assert caught.value.outcome_unknown
+
+
 def test_an_error_of_another_process_cannot_be_repeated() -> None:
     error = pickle.loads(pickle.dumps(StorageUnavailableError("gone", outcome_unknown=True)))
 

@@ -14,9 +14,12 @@ from redis.exceptions import RedisError
 from dir_redis import (
     CorruptRecordError,
     StorageBundle,
+    StorageError,
     StorageRefusedError,
     StorageUnavailableError,
+    acl,
     open_storage,
+    verify_store,
 )
 from dir_redis.embedded import valkey_binary
 from dir_redis.redis.connection import connect
@@ -129,6 +132,7 @@ def test_a_server_that_cannot_save_refuses_writes_at_once(binary: str, tmp_path:
 
         assert (caught.value.code, len(sent)) == ("MISCONF", 1)
         assert len(bundle.decision_audit.events_for_dfid("f")) == 1
+        admin.config_set("save", "")  # else it will not end, for ten seconds
 
 
 def test_a_permission_taken_away_is_refused_at_once(own_server: str, admin: Any) -> None:
@@ -293,21 +297,20 @@ def test_a_write_that_meets_a_key_of_another_type_changes_nothing(
     raw: Any, redis_url: str, namespace: str, name: str
 ) -> None:
     """Each key of the write in turn is spoilt; whatever the others hold must stay as it was."""
-    position = 0
-    touched = [""]
-    while position < len(touched):
-        with open_storage(redis_url, namespace=f"{namespace}-{position}") as bundle:
-            fill(bundle)
-            touched = keys_touched(bundle, WRITES[name])
-            fill(bundle)
-            spoilt = touched[position]
+    with open_storage(redis_url, namespace=namespace) as bundle:
+        fill(bundle)
+        touched = keys_touched(bundle, WRITES[name])
+        fill(bundle)
+        whole, times = contents(raw, namespace), times_left(raw, namespace)
+        for spoilt in touched:
+            put_back(raw, namespace, whole, times)
             was_a_string = raw.type(spoilt) == b"string"
             raw.delete(spoilt)
             if was_a_string:
                 raw.rpush(spoilt, "garbage")
             else:
                 raw.set(spoilt, "garbage")
-            before = contents(raw, f"{namespace}-{position}")
+            before = contents(raw, namespace)
 
             caught = None
             try:
@@ -323,8 +326,7 @@ def test_a_write_that_meets_a_key_of_another_type_changes_nothing(
                 assert name in TAKE_ANY_TYPE or unused
             else:
                 assert spoilt in caught.key
-                assert contents(raw, f"{namespace}-{position}") == before
-        position += 1
+                assert contents(raw, namespace) == before
 
 
 def fill(bundle: StorageBundle) -> None:
@@ -348,7 +350,30 @@ def keys_touched(bundle: StorageBundle, write: Callable[[StorageBundle], Any]) -
 
 def contents(raw: Any, namespace: str) -> dict[bytes, bytes]:
     """Every key of a namespace with its serialized value, but the operation sessions."""
-    return {key: raw.dump(key) for key in keys_of(raw, namespace) if b"}:op:" not in key}
+    return of_each_key(raw, namespace, "dump")
+
+
+def times_left(raw: Any, namespace: str) -> dict[bytes, int]:
+    """Every key of a namespace with its time to live in milliseconds, 0 if it is for ever."""
+    return {key: max(left, 0) for key, left in of_each_key(raw, namespace, "pttl").items()}
+
+
+def of_each_key(raw: Any, namespace: str, command: str) -> dict[bytes, Any]:
+    keys = [key for key in keys_of(raw, namespace) if b"}:op:" not in key]
+    with raw.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            getattr(pipeline, command)(key)
+        return dict(zip(keys, pipeline.execute(), strict=True))
+
+
+def put_back(raw: Any, namespace: str, whole: dict[bytes, bytes], times: dict[bytes, int]) -> None:
+    """Make all keys of a namespace what they were, but the operation sessions."""
+    with raw.pipeline(transaction=False) as pipeline:
+        for key in contents(raw, namespace):
+            pipeline.delete(key)
+        for key, value in whole.items():
+            pipeline.restore(key, times[key], value)
+        pipeline.execute()
 
 
 @pytest.mark.parametrize(
@@ -393,3 +418,23 @@ def test_an_index_entry_without_its_row_is_a_corrupt_record(
 
     with pytest.raises(CorruptRecordError, match="audit_flow:f"):
         store.decision_audit.events_for_dfid("f")
+
+
+def test_a_write_that_was_cut_off_half_way_is_not_repeated(own_server: str, admin: Any) -> None:
+    rules = acl("dir", user="u", password="p").split()[2:]
+    admin.execute_command("ACL", "SETUSER", "u", *rules)
+    with (
+        open_storage(own_server.replace("redis://", "redis://u:p@")) as bundle,
+        open_storage(own_server) as everybody,
+    ):
+        bundle.decision_audit.record("f", "E")
+        admin.execute_command("ACL", "SETUSER", "u", "-rpush")
+        with pytest.raises(StorageUnavailableError, match="off half-way") as caught:
+            bundle.decision_audit.record("f", "E")
+        admin.execute_command("ACL", "SETUSER", "u", "+rpush")
+
+        assert (caught.value.outcome_unknown, caught.value.half_written) == (True, True)
+        with pytest.raises(StorageError, match="cannot be repeated"):
+            caught.value.repeat()
+        assert len(bundle.decision_audit.all_events_chronological()) == 2
+        assert [one.kind for one in verify_store(everybody).findings] == ["missing"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import signal
 import time
@@ -26,13 +25,12 @@ from dir_redis.embedded import ServerProcess, valkey_binary
 from dir_redis.redis.connection import connect
 from tests.conftest import SERVERS
 from tests.fault_proxy import FaultProxy, fault_proxy
+from tests.redis_only.test_races import CONTEXT
 from tests.servers import free_ports, wait_until
 
 PATIENCE_SEC = 30.0
 # A waiter that nobody wakes looks again after a second: half of it shows that it was woken.
 WOKEN_SEC = 0.5
-
-spawn = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ class Processes:
         self._running = ExitStack()
 
     def __call__(self, target: Callable[..., None], *arguments: Any) -> Any:
-        process = spawn.Process(target=target, args=arguments, daemon=True)
+        process = CONTEXT.Process(target=target, args=arguments, daemon=True)
         process.start()
         self._running.callback(process.join)
         self._running.callback(process.kill)
@@ -153,7 +151,7 @@ def test_processes_are_served_in_the_order_they_came(
 ) -> None:
     store.resource_lock.set_capacity("r", 1)
     store.resource_lock.reserve("f", {"r": 1})
-    heard, said = spawn.Pipe(duplex=False)
+    heard, said = CONTEXT.Pipe(duplex=False)
     for number in range(4):
         processes(reserve_and_say, server_url, namespace, f"w{number}", 60.0, said)
         until_queued(store, number + 1)
@@ -176,7 +174,7 @@ def test_a_killed_waiter_is_passed_over_before_long(
 ) -> None:
     store.resource_lock.set_capacity("r", 1)
     holder = store.resource_lock.reserve("f", {"r": 1})
-    _, said = spawn.Pipe(duplex=False)
+    _, said = CONTEXT.Pipe(duplex=False)
     dead = processes(reserve_and_say, server_url, namespace, "dead", 60.0, said)
     until_queued(store, 1)
     living = reserving(pool, store, "living")
@@ -220,7 +218,7 @@ def test_the_lease_of_a_killed_holder_ends_and_who_waits_gets_it_at_once(
 ) -> None:
     lease_sec = 1.2
     store.resource_lock.set_capacity("r", 1)
-    heard, said = spawn.Pipe(duplex=False)
+    heard, said = CONTEXT.Pipe(duplex=False)
     holder = processes(reserve_and_say, server_url, namespace, "dead", lease_sec, said)
     assert heard.poll(PATIENCE_SEC)
     granted = heard.recv()[1]
@@ -655,7 +653,7 @@ def test_a_waiters_list_goes_with_it(
     """Stopped, it is woken in vain: what woke it ends by itself, and it lost its place."""
     store.resource_lock.set_capacity("r", 1)
     holder = store.resource_lock.reserve("f", {"r": 1})
-    _, said = spawn.Pipe(duplex=False)
+    _, said = CONTEXT.Pipe(duplex=False)
     waiter = processes(reserve_and_say, server_url, namespace, "w", 60.0, said)
     until_queued(store, 1)
     driver: Any = store.resource_lock._driver  # type: ignore[attr-defined]

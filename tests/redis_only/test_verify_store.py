@@ -563,10 +563,12 @@ def full(request: pytest.FixtureRequest, servers: Any) -> Iterator[tuple[Client,
 def restored(full: tuple[Client, str, dict]) -> tuple[Client, str]:  # type: ignore[type-arg]
     """The store as it was filled."""
     client, url, kept = full
-    for key in keys_of(client, "verified"):
-        client.delete(key)
-    for key, (value, left_ms) in kept.items():
-        client.restore(key, 600_000 if left_ms >= 0 else 0, value)
+    with client.pipeline(transaction=False) as pipeline:
+        for key in keys_of(client, "verified"):
+            pipeline.delete(key)
+        for key, (value, left_ms) in kept.items():
+            pipeline.restore(key, 600_000 if left_ms >= 0 else 0, value)
+        pipeline.execute()
     return client, url
 
 

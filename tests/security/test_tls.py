@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -177,12 +179,34 @@ def test_a_self_signed_certificate(proxy: TlsProxy, url: str, tmp_path: Path) ->
     assert "self-signed certificate" in refused_at_once(url)
 
 
-def test_a_server_that_does_not_speak_tls(servers: Any) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "path"), [("rediss", ""), ("rediss+cluster", ""), ("rediss+sentinel", "/fleet")]
+)
+def test_a_server_that_does_not_speak_tls(servers: Any, scheme: str, path: str) -> None:
     """It waits for the end of what it takes for a command, so only the timeout ends it."""
-    url = servers.url("valkey").replace("redis://", "rediss://")
+    url = servers.url("valkey").replace("redis://", f"{scheme}://") + path
 
-    with pytest.raises(StorageUnavailableError, match="does it speak TLS there"):
+    with pytest.raises(StorageUnavailableError, match="does it speak TLS there") as caught:
         open_storage(url, timeout_sec=0.5)
+    assert "write redis://" in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["rediss", "redis"])
+def test_a_server_that_ends_what_it_does_not_understand(scheme: str) -> None:
+    """As a proxy may, where one side alone speaks TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        threading.Thread(target=_end_all, args=(listener,), daemon=True).start()
+        with pytest.raises(StorageUnavailableError, match="TLS on one side alone"):
+            open_storage(f"{scheme}://127.0.0.1:{port}", timeout_sec=0.5)
+
+
+def _end_all(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            client, _ = listener.accept()
+            with client:
+                client.recv(1 << 16)
 
 
 def test_a_certificate_that_goes_bad_while_a_store_is_open(

@@ -84,6 +84,7 @@ class TlsProxy:
     Attributes:
         port: where clients connect.
         tls_connections: how many have spoken TLS.
+        plain_connections: how many have not.
     """
 
     def __init__(self, server_url: str, certificate: Path, port: int = 0) -> None:
@@ -93,7 +94,7 @@ class TlsProxy:
         self._context.load_cert_chain(certificate)
         self._listener = socket.create_server(("127.0.0.1", port), backlog=100)
         self.port = int(self._listener.getsockname()[1])
-        self.tls_connections = 0
+        self.tls_connections = self.plain_connections = 0
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -141,6 +142,8 @@ class TlsProxy:
                 if not _shakes_hands(inward):
                     return
                 self.tls_connections += 1
+            else:
+                self.plain_connections += 1
             with inward, socket.create_connection(self._server) as outward:
                 for one in (inward, outward):
                     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -8,6 +8,7 @@ from typing import Any
 from dir_core.context_store import ContextStore as CoreContextStore
 
 from dir_redis.fleet_protocols import ContextMergeStorage
+from dir_redis.kernel.arguments import encoded
 from dir_redis.kernel.storages import chosen_storage
 from dir_redis.sqlite import SqliteContextStorage
 
@@ -40,6 +41,10 @@ class ContextStore(CoreContextStore):
             dfid: the flow.
             updates: values by key, each any JSON value.
             agent_id: the agent the flow belongs to; None leaves a stored one.
+
+        Raises:
+            TypeError: the updates are no dict, or hold what JSON does not know.
+            ValueError: an argument cannot be stored, or the session is no JSON object.
         """
         self._storage.merge_session(dfid, _round_trip(updates), agent_id=agent_id)
 
@@ -49,6 +54,10 @@ class ContextStore(CoreContextStore):
         Args:
             agent_id: the agent.
             updates: values by key, each any JSON value.
+
+        Raises:
+            TypeError: the updates are no dict, or hold what JSON does not know.
+            ValueError: an argument cannot be stored, or the state is no JSON object.
         """
         self._storage.merge_state(agent_id, _round_trip(updates))
 
@@ -58,4 +67,4 @@ def _round_trip(updates: dict[str, Any]) -> dict[str, Any]:
 
     That is what dir-core stores and refuses; the storage alone would do the opposite of both.
     """
-    return dict(json.loads(json.dumps(dict(updates))))
+    return dict(json.loads(encoded("updates", dict(updates))))

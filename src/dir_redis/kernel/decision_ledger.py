@@ -10,6 +10,8 @@ from dir_core.ledger import DecisionLedger as CoreDecisionLedger
 
 from dir_redis.fleet_protocols import LedgerChainStorage
 from dir_redis.kernel.storages import require
+from dir_redis.ledger_entries import ledger_record
+from dir_redis.limits import DEFAULT_LIMITS
 from dir_redis.protocols import VerifiedIntent
 
 logger = logging.getLogger(__name__)
@@ -44,9 +46,11 @@ class DecisionLedger(CoreDecisionLedger):
 
         Raises:
             LedgerConflictError: the flow has an entry that differs; nothing was stored.
-            TypeError: there is no agent_id where one is needed.
+            TypeError: there is no agent_id where one is needed; it is no proof-carrying intent.
+            ValueError: a part of it cannot be stored.
         """
         if self._storage is None:
+            ledger_record(pci, agent_id or "", None, DEFAULT_LIMITS)  # refuses what a store would
             named = {} if agent_id is None or not _CORE_TAKES_AGENT_ID else {"agent_id": agent_id}
             super().append(pci, **named)
             return

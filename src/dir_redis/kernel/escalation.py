@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from typing import Any
 
+from dir_core.data_types import HumanDecision
 from dir_core.escalation import EscalationManager as CoreEscalationManager
 from dir_core.escalation import EscalationOutcome, ImpactCategory
 
 from dir_redis import records
+from dir_redis.arguments import string
 from dir_redis.fleet_protocols import EscalationQueueStorage
+from dir_redis.kernel.arguments import encoded, like, number
 from dir_redis.kernel.storages import chosen_storage
 from dir_redis.sqlite import SqliteEscalationStorage
 
@@ -73,15 +75,22 @@ class EscalationManager(CoreEscalationManager):
 
         Returns:
             GRANTED or BUDGET_EXHAUSTED.
+
+        Raises:
+            TypeError: the proposal is no model, or another argument has another type.
+            ValueError: there is no such impact, or an argument cannot be stored.
         """
+        most = number("max_escalations_per_hour", self.max_escalations_per_hour)
+        agent_id = string("agent_id", agent_id)
+        like("proposal", proposal, "PolicyProposal", "model_dump_json")
         asked = self._storage.escalate(
             dfid,
             agent_id,
             reason,
-            json.dumps(context, default=str),
+            encoded("context", context, default=str),
             proposal.model_dump_json(),
-            impact.value,
-            limit=max(0, math.ceil(min(self.max_escalations_per_hour, _NO_LIMIT))),
+            ImpactCategory(string("impact", impact)).value,
+            limit=math.ceil(max(0, min(most, _NO_LIMIT))),
             window_sec=self.refill_interval_sec,
             replace=True,
         )
@@ -94,3 +103,42 @@ class EscalationManager(CoreEscalationManager):
             )
             return EscalationOutcome.BUDGET_EXHAUSTED
         return EscalationOutcome.GRANTED
+
+    def request_from_model(self, escalation: Any) -> EscalationOutcome:
+        """Request what an ``EscalationRequest`` of dir-core asks for, see ``request_escalation``.
+
+        Args:
+            escalation: the request; of HIGH and CRITICAL severity the impact is HIGH_IMPACT.
+
+        Returns:
+            GRANTED or BUDGET_EXHAUSTED.
+
+        Raises:
+            TypeError: it is no such request.
+            ValueError: a part of it cannot be stored.
+        """
+        used = ("dfid", "from_agent_id", "trigger", "context", "original_policy", "severity")
+        return super().request_from_model(
+            like("escalation", escalation, "EscalationRequest", *used)
+        )
+
+    def resolve_escalation(
+        self, dfid: str, decision: HumanDecision | str, modified_proposal: Any = None
+    ) -> None:
+        """Record what a human decided; the first decision of a request stands.
+
+        Args:
+            dfid: the flow that asked.
+            decision: OVERRIDE, MODIFY or ABORT.
+            modified_proposal: what is to be done instead, a ``PolicyProposal``; None leaves the
+                agent's own.
+
+        Raises:
+            TypeError: the modified proposal is no model.
+            ValueError: there is no such decision, or an argument cannot be stored.
+        """
+        if modified_proposal is not None:
+            like("modified_proposal", modified_proposal, "PolicyProposal", "model_dump_json")
+        super().resolve_escalation(
+            dfid, HumanDecision(string("decision", decision)), modified_proposal
+        )

@@ -9,8 +9,9 @@ from typing import Any
 from dir_core.idempotency import IdempotencyGuard as CoreIdempotencyGuard
 from dir_core.idempotency import idempotency_key
 
-from dir_redis.arguments import duration, seconds
+from dir_redis.arguments import duration, seconds, string
 from dir_redis.fleet_protocols import RunOnceStorage
+from dir_redis.kernel.arguments import callback
 from dir_redis.kernel.storages import require
 from dir_redis.run_once import Claim
 
@@ -61,15 +62,22 @@ class IdempotencyGuard(CoreIdempotencyGuard):
         Raises:
             StepInProgressError: another caller had no result in time.
             LeaseLostError: the step was run here, but another took it over; their result counts.
+            TypeError: func cannot be called, or the params are no dict with strings as keys, or
+                hold what JSON does not know.
+            ValueError: the params are no JSON object, or the result is none that can be stored.
         """
-        key = idempotency_key(dfid, step_id, params)
+        callback("func", func)
+        if not isinstance(params, dict):
+            raise TypeError(f"params must be a dict, not {type(params).__name__}")
+        named = {string("a key of params", name): value for name, value in params.items()}
+        key = _key(string("dfid", dfid), string("step_id", step_id), named)
         ran = False
 
         def step(_claim: Claim) -> Any:
             nonlocal ran
             ran = True
             logger.info("[Idempotency] MISS key=%s... Executing.", key[:8])
-            return func(**params)
+            return func(**named)
 
         result = self.backend.run_once(
             key, step, lease_sec=self.lease_sec, wait_sec=self.wait_sec, ttl_sec=self.ttl_sec
@@ -77,3 +85,15 @@ class IdempotencyGuard(CoreIdempotencyGuard):
         if not ran:
             logger.info("[Idempotency] HIT key=%s...", key[:8])
         return result
+
+
+def _key(dfid: str, step_id: str, params: dict[str, Any]) -> str:
+    """dir-core's key, which is the same on all hosts.
+
+    Raises:
+        ValueError: the parameters are nested too deeply, or a name holds a lone surrogate.
+    """
+    try:
+        return str(idempotency_key(dfid, step_id, params))
+    except RecursionError as error:
+        raise ValueError(f"params cannot be stored as JSON: {error}") from error

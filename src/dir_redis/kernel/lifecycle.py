@@ -7,8 +7,10 @@ from typing import Any
 
 from dir_core.lifecycle import FlowStatus
 
+from dir_redis.arguments import string
 from dir_redis.errors import TransitionConflictError
 from dir_redis.fleet_protocols import FlowStatusStorage
+from dir_redis.kernel.arguments import like
 from dir_redis.kernel.storages import require
 from dir_redis.sqlite import SqliteLifecycleStorage
 
@@ -40,19 +42,23 @@ def transition(
 
     Raises:
         TransitionConflictError: the flow has another status; nothing was appended.
-        TypeError: the storage lacks the atomic operation.
+        TypeError: the storage lacks the atomic operation, or an argument has another type.
+        ValueError: an argument cannot be stored.
     """
-    resets = retry_governor is not None and to_status in (FlowStatus.CLOSED, FlowStatus.ABORTED)
+    wanted = string("to_status", to_status)
+    if retry_governor is not None:
+        like("retry_governor", retry_governor, "IntentRetryGovernor", "reset")
+    resets = retry_governor is not None and wanted in (FlowStatus.CLOSED, FlowStatus.ABORTED)
     try:
         if storage is not None:
             require("transition", "lifecycle", storage, "transition")
-            storage.transition(dfid, from_status, to_status, allowed=None, root_dfid=root_dfid)
+            storage.transition(dfid, from_status, wanted, allowed=None, root_dfid=root_dfid)
         elif db_path is not None:
             with closing(SqliteLifecycleStorage(db_path)) as opened:
-                opened.transition(dfid, from_status, to_status, allowed=None, root_dfid=root_dfid)
+                opened.transition(dfid, from_status, wanted, allowed=None, root_dfid=root_dfid)
     except TransitionConflictError as conflict:
         # Whoever ended the flow may have got no further. No rejection of an ended flow matters.
-        if resets and conflict.actual == to_status:
+        if resets and conflict.actual == wanted:
             retry_governor.reset(dfid)
         raise
     if resets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -13,6 +14,7 @@ from dir_redis.amounts import exact_amount
 from dir_redis.arguments import MAX_DURATION_SEC
 from dir_redis.errors import InsufficientCapacityError, ResourceContentionError
 from dir_redis.fleet_protocols import LeaseStorage
+from dir_redis.kernel.arguments import callback, number
 from dir_redis.kernel.storages import chosen_storage
 from dir_redis.reservations import Reservation
 from dir_redis.sqlite import SqliteResourceLockStorage
@@ -22,7 +24,9 @@ _PAUSE_SEC = 0.05
 
 def _patience(timeout_sec: float) -> float:
     """A timeout as a storage takes it: without end is ten years; NaN is no time, as in dir-core."""
-    return max(0.0, min(timeout_sec, MAX_DURATION_SEC))
+    if isinstance(timeout_sec, float) and math.isnan(timeout_sec):
+        return 0.0
+    return max(0.0, min(number("timeout_sec", timeout_sec), MAX_DURATION_SEC))
 
 
 class ResourceLockManager(CoreResourceLockManager):
@@ -36,7 +40,7 @@ class ResourceLockManager(CoreResourceLockManager):
         storage: where the reservations are kept.
 
     Raises:
-        TypeError: the storage lacks an atomic operation.
+        TypeError: the storage lacks an atomic operation, or the provider cannot be called.
         ValueError: there is no provider, or neither a file nor a storage.
     """
 
@@ -53,6 +57,7 @@ class ResourceLockManager(CoreResourceLockManager):
             self, "resource_lock", storage, file, SqliteResourceLockStorage, *needs
         )
         super().__init__(None, availability_provider, storage=chosen)
+        callback("availability_provider", availability_provider)
 
     def acquire(
         self,
@@ -76,6 +81,7 @@ class ResourceLockManager(CoreResourceLockManager):
             time. RESOURCE_CONTENTION_TIMEOUT if others were ahead all the time.
 
         Raises:
+            TypeError: an argument, or what the provider says, has another type.
             ValueError: an amount, or what the provider says, is NaN or no number or too large.
         """
         try:
@@ -115,6 +121,7 @@ class ResourceLockManager(CoreResourceLockManager):
         Raises:
             InsufficientCapacityError: there is no room, and none came in time.
             ResourceContentionError: there would be room, but others have waited longer.
+            TypeError: an argument, or what the provider says, has another type.
             ValueError: an amount, or what the provider says, is NaN or no number or too large.
         """
         reservation: Reservation = self._storage.reserve(
@@ -141,6 +148,8 @@ class ResourceLockManager(CoreResourceLockManager):
 
     def _capacities(self, resources: Mapping[str, float | Decimal]) -> dict[str, Decimal]:
         """What the provider says there is; a resource without a limit is left out."""
+        if not isinstance(resources, Mapping):  # the provider is asked before the storage looks
+            raise TypeError(f"resources must be a dict, not {type(resources).__name__}")
         capacities = {}
         for resource_id in sorted(resources):
             capacity = exact_amount(resource_id, self.availability_provider(resource_id))

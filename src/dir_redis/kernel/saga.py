@@ -11,7 +11,7 @@ from dir_core.models import CompensationAction
 from dir_core.saga import CompensationResult
 from dir_core.saga import SagaCompensation as CoreSagaCompensation
 
-from dir_redis.arguments import duration, identifier
+from dir_redis.arguments import duration, identifier, string
 from dir_redis.errors import (
     CorruptRecordError,
     LeaseLostError,
@@ -21,6 +21,7 @@ from dir_redis.errors import (
 )
 from dir_redis.fleet_protocols import SagaClaimStorage
 from dir_redis.keep_alive import KeepAlive
+from dir_redis.kernel.arguments import callback, encoded
 from dir_redis.kernel.storages import chosen_storage
 from dir_redis.records import DirtyClaim
 from dir_redis.run_once import new_owner
@@ -44,7 +45,7 @@ class SagaCompensation(CoreSagaCompensation):
         owner: a name for others to see; host, process and a random part by default.
 
     Raises:
-        TypeError: the storage lacks an atomic operation.
+        TypeError: the storage lacks an atomic operation, or a callback cannot be called.
         ValueError: neither a file nor a storage is given.
     """
 
@@ -64,8 +65,28 @@ class SagaCompensation(CoreSagaCompensation):
         super().__init__(
             None, revert_callback, close_all_callback, alert_human_callback, storage=chosen
         )
+        for name in ("revert_callback", "close_all_callback", "alert_human_callback"):
+            if getattr(self, name) is not None:
+                callback(name, getattr(self, name))
         self.lease_sec = duration("lease_sec", lease_sec)
         self.owner = new_owner() if owner is None else identifier("owner", owner)
+
+    def mark_dirty(self, dfid: str, failed_step: str, partial_state: dict[str, Any]) -> None:
+        """Note that a flow broke off half-way.
+
+        Args:
+            dfid: the flow.
+            failed_step: where.
+            partial_state: what it did until then; what JSON does not know becomes a string.
+
+        Raises:
+            TypeError: an argument has another type.
+            ValueError: an argument cannot be stored.
+        """
+        dfid, failed_step = string("dfid", dfid), string("failed_step", failed_step)
+        partial_state_json = encoded("partial_state", partial_state, default=str)
+        self._storage.mark_dirty(dfid, failed_step, partial_state_json)
+        logger.warning("Saga dirty: dfid=%s failed_step=%s", dfid, failed_step)
 
     def execute_compensation(self, dfid: str, action: CompensationAction) -> CompensationResult:
         """Compensate a flow, unless another is at it; a newer mark survives.
@@ -84,7 +105,10 @@ class SagaCompensation(CoreSagaCompensation):
 
         Raises:
             StorageError: the store failed; after the callback, the flow may still be dirty.
+            TypeError: the dfid or the action is no str.
         """
+        # To the storage, None would be any flow.
+        dfid, action = string("dfid", dfid), string("action", action)
         if action == CompensationAction.NOOP:
             return super().execute_compensation(dfid, action)
         asked = time.monotonic()

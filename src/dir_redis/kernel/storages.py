@@ -6,6 +6,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from dir_redis.limits import DEFAULT_LIMITS, Limits
+
 
 class _Closable(Protocol):
     def close(self) -> None: ...
@@ -45,6 +47,12 @@ def chosen_storage(
     if storage is not None:
         require(type(manager).__name__, kind, storage, *needs)
     return storage
+
+
+def limits_of(storage: object) -> Limits:
+    """How long ids and texts may be that a storage takes; the default of one of another maker."""
+    limits: Limits = getattr(storage, "_limits", DEFAULT_LIMITS)
+    return limits
 
 
 def require(user: str, kind: str, storage: object, *needs: str) -> None:

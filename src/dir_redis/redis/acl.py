@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from dir_redis.arguments import count, flag
+from dir_redis.arguments import count, flag, string
 from dir_redis.durability import parse_durability
 from dir_redis.redis.keys import access_pattern
 
@@ -72,14 +72,10 @@ def acl(
     """
     keys = access_pattern(namespace)
     wanted = parse_durability("durability", durability)
-    if not isinstance(user, str):
-        raise TypeError(f"user must be a str, not {type(user).__name__}")
-    if not _USER.fullmatch(user):
-        raise ValueError(f"user must be 1 to 64 letters, digits, '_', '.' or '-', not {user!r}")
-    if password is not None and not isinstance(password, str):
-        raise TypeError(f"password must be a str or None, not {type(password).__name__}")
-    if password == "":
-        raise ValueError("password must not be empty")
+    name = string("user", user)
+    if not _USER.fullmatch(name):
+        raise ValueError(f"user must be 1 to 64 letters, digits, '_', '.' or '-', not {name!r}")
+    login = "off" if password is None else f"on #{_digest(string('password', password))}"
     commands = [*STORE]
     for asked, needed in (
         (wanted.disk, DISK),
@@ -91,7 +87,15 @@ def acl(
     ):
         if asked:
             commands += needed
-    digest = hashlib.sha256((password or "").encode()).hexdigest()
-    login = "off" if password is None else f"on #{digest}"
-    allowed = " ".join(f"+{name.lower()}" for name in sorted(commands))
-    return f"user {user} reset {login} resetchannels ~{keys} -@all {allowed}"
+    allowed = " ".join(f"+{command.lower()}" for command in sorted(commands))
+    return f"user {name} reset {login} resetchannels ~{keys} -@all {allowed}"
+
+
+def _digest(password: str) -> str:
+    """What a server keeps of a password."""
+    if not password:
+        raise ValueError("password must not be empty")
+    try:
+        return hashlib.sha256(password.encode()).hexdigest()
+    except UnicodeEncodeError:  # which has the whole password in it
+        raise ValueError("password holds a lone surrogate, which UTF-8 cannot hold") from None

@@ -9,8 +9,10 @@ and 0.2 s per attempt. Here the nodes are asked in the background, and
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from typing import Any
+from weakref import WeakSet
 
 import redis
 from redis.cluster import ClusterNode, RedisCluster
@@ -40,6 +42,14 @@ class ClusterCommands:
         self._client = client
         self._looking: threading.Thread | None = None
         self._new: dict[str, ClusterNode] = {}
+        _all.add(self)
+
+    def close(self) -> None:
+        """Close the connections to all nodes, those too that only a redirection named."""
+        for node in (*self._client.get_nodes(), *self._new.values()):
+            if node.redis_connection is not None:
+                node.redis_connection.connection_pool.disconnect()
+        self._client.close()
 
     def execute(self, *command: Any) -> Any:
         """Send a command once, and again only where a node says that another has its slot."""
@@ -80,15 +90,40 @@ class ClusterCommands:
     def look_again(self) -> None:
         """Have the nodes asked who has which slot, unless that is going on already."""
         looking = self._looking
-        if looking is None or not looking.is_alive():  # a forked child has none that is
-            self._looking = threading.Thread(target=self._look, daemon=True)
-            self._looking.start()
+        if looking is None or not looking.is_alive():
+            thread = threading.Thread(target=self._look, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no thread is to be had, as when the interpreter shuts down
+                self._look()
+            else:
+                self._looking = thread
+
+    def forget_locks_of_parent(self) -> None:
+        """Take new locks in a forked child: who holds the old ones are threads of the parent."""
+        self._looking = None
+        self._client._lock = threading.RLock()
+        nodes = self._client.nodes_manager
+        nodes._lock, nodes._initialization_lock = threading.RLock(), threading.RLock()
 
     def _look(self) -> None:
         try:
-            self._client.nodes_manager.initialize()
+            # Their connections stay as they are: redis-py would make each anew after its next
+            # reply, and lose that if it cannot.
+            self._client.nodes_manager.initialize(disconnect_startup_nodes_pools=False)
         except Exception as error:  # whoever needs the answer meets an error of its own
             logger.debug("the nodes of the cluster could not be asked: %r", error)
+
+
+_all: WeakSet[ClusterCommands] = WeakSet()
+
+
+def _forget_locks_of_parent() -> None:
+    for commands in list(_all):
+        commands.forget_locks_of_parent()
+
+
+os.register_at_fork(after_in_child=_forget_locks_of_parent)
 
 
 def pipelined(

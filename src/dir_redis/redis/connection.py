@@ -22,7 +22,9 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from dir_redis.errors import StorageConfigurationError
+from dir_redis.redis.answers import OWN_ANSWERS
 from dir_redis.redis.cluster import ClusterCommands, pipelined
+from dir_redis.redis.faults import is_denied
 from dir_redis.redis.sentinel import Sentinels
 from dir_redis.redis.tls import tls_options
 
@@ -198,6 +200,8 @@ def connect(
         "socket_connect_timeout": attempt_timeout_sec,
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
+        "redis_connect_func": _shake_hands,
+        "driver_info": None,  # what a server is told of a client is left to _introduce
     }
     try:
         if scheme != "unix":
@@ -223,6 +227,26 @@ def connect(
     if where != url_or_client and not isinstance(problem, _UrlError):
         why, problem = "a part of it cannot be read", _UrlError("its words may hold a secret")
     raise StorageConfigurationError(f"cannot use the URL {where!r}: {why}") from problem
+
+
+def _shake_hands(connection: Any) -> None:
+    """What a new connection begins with: redis-py's own part, and the name."""
+    connection.on_connect()
+    _introduce(connection)
+
+
+def _introduce(connection: Any) -> None:
+    """Tell a server whose connection it is, and hear whether it takes one at all.
+
+    redis-py would do the first, and swallow the answer: that of a server in protected mode too,
+    which closes the connection behind it.
+    """
+    connection.send_command("CLIENT", "SETINFO", "LIB-NAME", "dir-redis", check_health=False)
+    try:
+        connection.read_response()
+    except redis.ResponseError as error:  # it knows no such command, or this user may not
+        if is_denied(error):
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +364,7 @@ def _plain(url: str, scheme: str, options: dict[str, Any], where: str, tls: _Tls
     pool = client.connection_pool
     pool.connection_kwargs.update(tls.options(pool.connection_kwargs))
     _check_options(pool.connection_kwargs, pool.connection_class)
+    pool.connection_class = OWN_ANSWERS[pool.connection_class]
     return Connection(
         client, where, where, fails_over=False, single_attempt=True, close=client.close
     )
@@ -386,6 +411,8 @@ def _sentinel(url: str, options: dict[str, Any], where: str, tls: _Tls) -> Conne
         ssl=tls.wanted,
     )
     client: redis.Redis = sentinel.master_for(service)
+    pool = client.connection_pool
+    pool.connection_class = OWN_ANSWERS[pool.connection_class]
 
     def close() -> None:
         client.close()
@@ -403,19 +430,27 @@ def _cluster(url: str, options: dict[str, Any], where: str, tls: _Tls) -> Connec
     addresses, from_url, path = _split_hosts(url, DEFAULT_PORT)
     if path not in ("", "0"):
         raise ValueError(f"a cluster has no database {path!r}")
-    settings = {**options, **from_url}
+    # A cluster's client does redis-py's part itself.
+    settings = {**options, **from_url, "redis_connect_func": _introduce}
     settings.update(tls.options(settings))
     _check_options(settings, tls.kind)
-    nodes = [ClusterNode(host, port) for host, port in addresses]
-    client = RedisCluster(startup_nodes=nodes, **settings, ssl=tls.wanted)
+    # One of them as a URL: redis-py takes a kind of connection only then.
+    first, port = addresses[0]
+    client = RedisCluster(
+        url=f"redis://{f'[{first}]' if ':' in first else first}:{port}",
+        startup_nodes=[ClusterNode(host, port) for host, port in addresses[1:]],
+        connection_class=OWN_ANSWERS[tls.kind],
+        **settings,
+    )
+    commands = ClusterCommands(client)
     return Connection(
         client,
         where,
         where,
         fails_over=True,
         single_attempt=True,
-        close=client.close,
-        cluster=ClusterCommands(client),
+        close=commands.close,
+        cluster=commands,
     )
 
 

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +22,6 @@ from dir_redis.durability import IN_MEMORY, Durability
 from dir_redis.errors import (
     CorruptRecordError,
     StorageError,
-    StorageRefusedError,
     StorageUnavailableError,
     UnconfirmedWriteError,
 )
@@ -63,9 +63,16 @@ class _Session:
         self.numbers = itertools.count(1)
 
 
+def _since_boot() -> float:
+    """Seconds, by a clock that goes on while the machine is suspended, where there is one."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """Under which number a write was sent, and when first, by the monotonic clock."""
+    """Under which number a write was sent, and when first, seconds since boot."""
 
     session: _Session
     number: int
@@ -88,6 +95,7 @@ class _Run:
         sent: under which number the write was sent whose outcome is unknown.
         parts_done: how many of its several writes are applied.
         unconfirmed: how many had a write in time, for each of which that were too few.
+        deadline: until when what it asks for now may be tried again, by the monotonic clock.
         process: whose it is; a forked child has its parent's by copy.
     """
 
@@ -97,6 +105,7 @@ class _Run:
     sent: _Sent | None = None
     parts_done: int = 0
     unconfirmed: list[int] = field(default_factory=list)
+    deadline: float = 0.0
     process: int = field(default_factory=os.getpid)
 
 
@@ -138,7 +147,8 @@ class RedisDriver:
     Args:
         connection: where to send.
         timeout_sec: how long one operation may take in all, further attempts included; one that
-            is under way is not cut off.
+            is under way is not cut off. Each page of a long log, and each look of one who waits,
+            has the time anew.
     """
 
     def __init__(self, connection: Connection, *, timeout_sec: float) -> None:
@@ -185,10 +195,12 @@ class RedisDriver:
             while True:
                 try:
                     reply = self._reply_to(request, run)
-                except (StorageUnavailableError, StorageRefusedError) as error:
-                    if run.sent is not None or run.parts_done:
+                except StorageError as error:
+                    half_written = isinstance(error, StorageUnavailableError) and error.half_written
+                    if (run.sent is not None or run.parts_done) and not half_written:
                         run.request = request
-                        raise self._repeatable(run, error) from (error.__cause__ or error)
+                        repeatable = self._repeatable(run, error)
+                        raise repeatable from (error.__cause__ if repeatable is error else error)
                     run.replies = []
                     request = run.steps.throw(error)
                 except BaseException as error:
@@ -206,6 +218,7 @@ class RedisDriver:
             ) from error
 
     def _reply_to(self, request: Request | list[Request], run: _Run) -> Any:
+        run.deadline = time.monotonic() + self._timeout_sec
         if not isinstance(request, list):
             return self._send(request, run)
         while len(run.replies) < len(request):
@@ -222,7 +235,7 @@ class RedisDriver:
         def go_on() -> Any:
             if run.process != os.getpid():
                 raise StorageError(f"this is for the process to repeat that met it: {error}")
-            if run.sent is not None and time.monotonic() >= run.sent.recognised_until:
+            if run.sent is not None and _since_boot() >= run.sent.recognised_until:
                 raise StorageError(
                     f"it is too late to repeat this: the store has forgotten its number ({error})"
                 )
@@ -236,7 +249,10 @@ class RedisDriver:
         if isinstance(request, Command):
             if not request.write:
                 return self._attempt(
-                    (request.name, request.key, *request.arguments), request.name, (request.key,)
+                    (request.name, request.key, *request.arguments),
+                    request.name,
+                    (request.key,),
+                    run.deadline,
                 )
             words = (request.name, *request.arguments)
             request = Call("command_once", (request.key,), words, request.part)
@@ -246,11 +262,12 @@ class RedisDriver:
                 ("EVALSHA", called.sha, len(request.keys), *request.keys, *request.arguments),
                 called.name,
                 request.keys,
+                run.deadline,
             )
         sent, is_repeat = run.sent, run.sent is not None
         if sent is None:
             session = self._sessions.borrow()
-            sent = _Sent(session, next(session.numbers), time.monotonic())
+            sent = _Sent(session, next(session.numbers), _since_boot())
         keys = (*request.keys, Keys.operation(request.keys[0], sent.session.name))
         arguments = (*request.arguments, sent.number, SESSION_KEPT_MS)
         try:
@@ -258,13 +275,14 @@ class RedisDriver:
                 ("EVALSHA", called.sha, len(keys), *keys, *arguments),
                 called.name,
                 keys,
+                run.deadline,
                 write=True,
                 # Whatever becomes of a repeat says nothing about the attempts before it.
                 maybe_applied=is_repeat,
                 latest=sent.recognised_until,
             )
         except StorageUnavailableError as error:
-            run.sent = sent if error.outcome_unknown else None
+            run.sent = sent if error.outcome_unknown and not error.half_written else None
             raise
         except BaseException:
             run.sent = None
@@ -293,7 +311,7 @@ class RedisDriver:
             time.sleep(min(seconds, _POLL_SEC))
             return None
         try:
-            return self._execute_command(*request.command(seconds))
+            return self._unless_closed(self._execute_command, request.command(seconds), write=False)
         except DRIVER_ERRORS as error:
             failed = error
         finally:
@@ -315,19 +333,19 @@ class RedisDriver:
         command: tuple[Argument, ...],
         operation: str,
         keys: tuple[str, ...],
+        deadline: float,
         *,
         write: bool = False,
         maybe_applied: bool = False,
         latest: float = math.inf,
     ) -> Any:
         self._check_open()
-        deadline = min(time.monotonic() + self._timeout_sec, latest)
         failed: Exception | None = None
         execute = self._execute_command
         if write and self._durability is not IN_MEMORY:
             execute = self._execute_confirmed
         try:
-            return execute(*command)
+            return self._unless_closed(execute, command, write=write)
         except NoScriptError:
             command = _with_source(command, operation)
         except DRIVER_ERRORS as error:
@@ -335,7 +353,18 @@ class RedisDriver:
 
         def send() -> Any:
             self._check_open(write=write)
-            return _execute(execute, command, operation)
+            # The process may have stood still since the last attempt.
+            if _since_boot() >= latest:
+                raise StorageUnavailableError(
+                    f"it is too late to try {operation} again: the store has forgotten its number; "
+                    "it may or may not have been applied",
+                    outcome_unknown=True,
+                )
+            try:
+                return self._unless_closed(execute, command, write=write)
+            except NoScriptError:
+                source = _with_source(command, operation)
+                return self._unless_closed(execute, source, write=write)
 
         return until_answered(
             send,
@@ -350,6 +379,16 @@ class RedisDriver:
             failed=failed,
             ask_anew=self._connection.ask_anew,
         )
+
+    def _unless_closed(
+        self, execute: Callable[..., Any], command: tuple[Argument, ...], *, write: bool
+    ) -> Any:
+        """Send, and make nothing of what a client raises that is closed in the middle of a call."""
+        try:
+            return execute(*command)
+        except (TypeError, ValueError, AttributeError, RuntimeError):
+            self._check_open(write=write)
+            raise
 
     def _check_open(self, *, write: bool = False) -> None:
         """Refuse to send once the store is closed; of a write an earlier attempt may be applied."""
@@ -376,13 +415,8 @@ class RedisDriver:
         return reply, int(confirmed[0] if self._durability.disk else confirmed)
 
 
-def _execute(execute: Callable[..., T], command: tuple[Argument, ...], operation: str) -> T:
-    try:
-        return execute(*command)
-    except NoScriptError:
-        return execute(*_with_source(command, operation))
-
-
 def _with_source(command: tuple[Argument, ...], operation: str) -> tuple[Argument, ...]:
     """An EVALSHA for a server that is new, restarted, failed over or was told to forget scripts."""
+    if command[0] != "EVALSHA":  # the answer to somebody else's, on a ready client
+        return command
     return ("EVAL", script(operation).source, *command[2:])

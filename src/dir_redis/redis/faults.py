@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from redis import exceptions as driver
 from redis.sentinel import MasterNotFoundError, SlaveNotFoundError
@@ -22,8 +24,13 @@ from dir_redis.errors import (
 from dir_redis.redis.causes import causes
 from dir_redis.redis.tls import tls_refusal, tls_trouble
 
-# The code of a fault that no server named: the two sides agree on no TLS.
+# Codes of faults that no server names: the two sides agree on no TLS; there is no room.
 _TLS = "TLS"
+_FULL = "MAXCLIENTS"
+_SAYS_FULL = "max number of clients"
+
+# What opening does, in messages.
+ON_OPENING = "on opening"
 
 # All that a client raises; redis-py's cluster errors are not RedisErrors.
 DRIVER_ERRORS = (driver.RedisError, driver.RedisClusterException, OSError, UnicodeError)
@@ -45,6 +52,7 @@ NO_LONGER_PRIMARY = {"READONLY", "NOREPLICAS"}
 _PASSING_WITH_FAILOVER = {*NO_LONGER_PRIMARY, "MOVED", "ASK"}
 _CODE = re.compile(r"(?:^|[\s(:-])-?([A-Z]{3,}) ")
 _REPEATED = re.compile(r", with args beginning with: .*", re.DOTALL)
+_CONNECTING_TO = re.compile(r"connecting to (\S+:\d+)\.")
 _CORRUPT = re.compile(r"DIRCORRUPT (\d+)")
 
 # With these a server refuses a script before its first write; scripts check all else themselves.
@@ -60,6 +68,10 @@ _ADVICE = {
     "MISCONF": "the server cannot persist: look at its disk and log",
     "NOREPLICAS": "too few replicas are in sync with the server",
     "NOPERM": "the user lacks a permission: see the access rules of the server",
+    "DENIED": "the server is in protected mode, in which it takes connections from its own machine "
+    "alone: set a password or users there, and put them into the URL",
+    "MAXCLIENTS": "max number of clients reached: raise the server's maxclients, or open fewer "
+    "connections",
     "NOAUTH": "the server wants a password: put it into the URL",
     "WRONGPASS": "the user name or password is wrong",
     "BUSY": "a script of somebody's keeps the server busy",
@@ -67,6 +79,10 @@ _ADVICE = {
     "PROTOCOL": "what listens there does not speak the Redis protocol: look at the host and port, "
     "and write rediss:// where it speaks TLS",
 }
+_CLOSED_AT_ONCE = (
+    "a new connection that is closed unanswered usually means protected mode, a full server "
+    "(maxclients), TLS on one side alone, or a proxy without a server behind it"
+)
 _KNOWN_CODES = {*_ADVICE, *_PASSING_CODES, *_PASSING_WITH_FAILOVER, "WRONGTYPE"}
 
 # redis-py takes the code off the message of an error it has a class for.
@@ -91,12 +107,14 @@ class Fault:
         code: the server's error code; empty if the server never answered.
         passing: whether another attempt may succeed.
         applied: whether the attempt may have been applied all the same.
+        half_way: whether it was, in part: the server cut the script off.
     """
 
     error: Exception
     code: str
     passing: bool
     applied: bool
+    half_way: bool = False
 
 
 def diagnose(error: Exception, *, fails_over: bool, single_attempt: bool) -> Fault:
@@ -127,7 +145,11 @@ def _forget_arguments(error: BaseException) -> None:
 def _diagnose(error: Exception, fails_over: bool) -> Fault:
     if not isinstance(error, driver.ResponseError) and tls_refusal(error):
         return Fault(error, _TLS, passing=False, applied=False)
+    if any(_SAYS_FULL in str(cause) for cause in causes(error)):
+        return Fault(error, _FULL, passing=True, applied=False)  # it reads nothing then
     reason = _reason_of(error)
+    if is_denied(reason):
+        return Fault(reason, "DENIED", passing=False, applied=False)
     if isinstance(reason, driver.AuthenticationError | driver.AuthorizationError):
         code = "NOAUTH" if "required" in str(reason) else "WRONGPASS"
         return Fault(reason, code, passing=False, applied=False)
@@ -141,7 +163,7 @@ def _diagnose(error: Exception, fails_over: bool) -> Fault:
         half_way = "script" in str(error) and not (
             passing or code in _NOTHING_WRITTEN or "DIRCORRUPT" in str(error)
         )
-        return Fault(error, code, passing=passing, applied=half_way)
+        return Fault(error, code, passing=passing, applied=half_way, half_way=half_way)
     if isinstance(error, driver.DataError | UnicodeError):
         return Fault(error, "ERR", passing=False, applied=False)
     if isinstance(error, driver.InvalidResponse):
@@ -153,12 +175,17 @@ def _reason_of(error: Exception) -> Exception:
     """Why those through whom a server is found refused to tell, which their clients wrap up."""
     if isinstance(error, MasterNotFoundError | driver.RedisClusterException):
         for cause in causes(error):
-            if isinstance(
+            if is_denied(cause) or isinstance(
                 cause,
                 driver.AuthenticationError | driver.AuthorizationError | driver.NoPermissionError,
             ):
                 return cause
     return error
+
+
+def is_denied(error: BaseException) -> TypeGuard[driver.ResponseError]:
+    """Whether a server said that it is in protected mode, and closed the connection."""
+    return isinstance(error, driver.ResponseError) and str(error).startswith("DENIED ")
 
 
 def explain(
@@ -186,6 +213,8 @@ def explain(
     records = " or ".join([*own[:_MOST_KEYS], *more])
     if isinstance(fault.error, UnicodeDecodeError):
         return CorruptRecordError(records, f"it should hold UTF-8 ({text})")
+    if fault.code == "DENIED":
+        text = text.partition(" because ")[0]  # what follows is a page of advice
     corrupt = _CORRUPT.search(text)
     if corrupt:
         return CorruptRecordError(
@@ -194,11 +223,20 @@ def explain(
     if fault.code == "WRONGTYPE":
         return CorruptRecordError(records, "its type is not the one that belongs there")
     if fault.code == _TLS and not maybe_applied:
-        return StorageConfigurationError(f"no TLS with {where}: {tls_refusal(fault.error)}")
+        node = _CONNECTING_TO.search(text)  # of a cluster or a service not all are in the URL
+        at = f" at {node[1]}" if node and node[1] not in where else ""
+        return StorageConfigurationError(f"no TLS with {where}{at}: {tls_refusal(fault.error)}")
     if fault.code and not fault.passing and not maybe_applied:
         advice = _ADVICE.get(fault.code)
-        reason = f"{advice} ({text})" if advice else text
+        reason = f"{advice} ({text[:_LONGEST_CAUSE]})" if advice else text
         return StorageRefusedError(f"{where} refused {operation}: {reason}", code=fault.code)
+    if write and fault.half_way:
+        return StorageUnavailableError(
+            f"{where} cut {operation} off half-way: {text[:_LONGEST_CAUSE].rstrip('.')}; what it "
+            "had written stays, and verify_store names what is missing",
+            outcome_unknown=True,
+            half_written=True,
+        )
     outcome = ""
     if write:
         outcome = (
@@ -209,9 +247,11 @@ def explain(
     cause = (
         _ADVICE.get(fault.code)
         or tls_trouble(fault.error)
-        or text[:_LONGEST_CAUSE]
+        or text[:_LONGEST_CAUSE].rstrip(".")
         or type(fault.error).__name__
     )
+    if operation == ON_OPENING and not fault.code and _was_closed(fault.error):
+        cause += f" ({_CLOSED_AT_ONCE})"
     return StorageUnavailableError(
         f"{where} did not answer {operation}: {cause.rstrip('.')}{outcome}",
         outcome_unknown=maybe_applied,
@@ -249,6 +289,15 @@ def _code_of(error: Exception) -> str:
         if isinstance(error, kind):
             return code
     return next((code for code in _CODE.findall(f"{error} ") if code in _KNOWN_CODES), "")
+
+
+def _was_closed(error: BaseException) -> bool:
+    """Whether the other side ended the connection."""
+    return any(
+        isinstance(cause, BrokenPipeError | ConnectionResetError | ssl.SSLEOFError)
+        or "Connection closed" in str(cause)
+        for cause in causes(error)
+    )
 
 
 def _never_sent(error: BaseException) -> bool:

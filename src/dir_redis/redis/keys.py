@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import zlib
 
+from dir_redis.arguments import string
+
 MAX_PARTITIONS = 1024
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 # Behind the namespace.
@@ -254,11 +256,10 @@ def check_namespace(namespace: object) -> str:
         TypeError: it is no string.
         ValueError: it holds anything a hash tag or an access pattern could trip over.
     """
-    if not isinstance(namespace, str):
-        raise TypeError(f"namespace must be a str, not {type(namespace).__name__}")
-    if not _NAMESPACE.fullmatch(namespace):
+    plain = string("namespace", namespace)
+    if not _NAMESPACE.fullmatch(plain):
         raise ValueError(
             "namespace must be 1 to 64 letters, digits, '_', '.' or '-' (no ':' or braces), "
-            f"not {namespace!r}"
+            f"not {plain!r}"
         )
-    return namespace
+    return plain

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from dir_redis.redis.faults import DRIVER_ERRORS, NO_LONGER_PRIMARY, diagnose, explain
+from dir_redis.redis.faults import DRIVER_ERRORS, NO_LONGER_PRIMARY, ON_OPENING, diagnose, explain
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def patiently(send: Callable[[], T], where: str, timeout_sec: float) -> T:
     """Do what opening takes as often as it needs, as the driver does later."""
     return until_answered(
         send,
-        operation="on opening",
+        operation=ON_OPENING,
         keys=(),
         where=where,
         deadline=time.monotonic() + timeout_sec,

@@ -108,7 +108,9 @@ def tls_refusal(error: BaseException) -> str:
 def tls_trouble(error: BaseException) -> str:
     """Say the same of what another try may mend as well: a handshake that nobody answered."""
     if any("handshake operation timed out" in str(cause) for cause in causes(error)):
-        return "it did not answer the TLS handshake: does it speak TLS there?"
+        return (
+            "it did not answer the TLS handshake: does it speak TLS there? Without, write redis://"
+        )
     return tls_refusal(error)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Unpack
 
+from dir_redis.arguments import string
 from dir_redis.bundle import StorageBundle
 from dir_redis.memory.storage import MemoryStorage
 from dir_redis.redis.storage import RedisStorage
@@ -55,7 +56,7 @@ def verify_store(
         raise TypeError(f"a bundle is open: {', '.join(options)} can only be given for a URL")
     with ExitStack() as opened:
         bundle = (
-            opened.enter_context(opened_as_it_is(store, options))
+            opened.enter_context(opened_as_it_is(string("store", store), options))
             if isinstance(store, str)
             else store
         )
