@@ -41,8 +41,8 @@ from dir_redis.redis import (
     RedisSagaStorage,
     RedisStore,
 )
-from dir_redis.redis.connection import mask_secrets
 from dir_redis.redis.store import check_option_names
+from dir_redis.redis.urls import mask_secrets
 from dir_redis.sqlite import (
     SqliteAgentRegistryStorage,
     SqliteContextStorage,

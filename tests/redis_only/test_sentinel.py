@@ -54,7 +54,7 @@ def test_one_that_does_not_tell_is_no_reason_not_to_ask_the_next(trouble: str) -
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_the_reason_is_kept_why_none_of_them_tells(trouble: str) -> None:
-    service = sentinels({}, {"dir": {**FOUND, "is_odown": True}}, TROUBLES[trouble])
+    service = sentinels(*[TROUBLES[trouble]] * 3)
 
     with pytest.raises(MasterNotFoundError) as caught:
         service.discover_master("dir")

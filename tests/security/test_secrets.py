@@ -21,7 +21,8 @@ from dir_redis import (
     redis_storage,
 )
 from dir_redis.embedded import valkey_binary
-from dir_redis.redis.connection import connect, mask_secrets
+from dir_redis.redis.connection import connect
+from dir_redis.redis.urls import mask_secrets
 from tests.redis_only.conftest import works
 from tests.redis_only.test_once import WRITES
 from tests.security.sentinel_server import SERVICE, sentinel

@@ -6,49 +6,35 @@ cluster, do not back off; :mod:`dir_redis.redis.retries` tries again instead.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.cluster import ClusterNode, ClusterPipeline, RedisCluster
-from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
+from dir_redis.arguments import string
 from dir_redis.errors import StorageConfigurationError
 from dir_redis.redis.answers import OWN_ANSWERS
 from dir_redis.redis.cluster import ClusterCommands, pipelined
 from dir_redis.redis.faults import is_denied
 from dir_redis.redis.sentinel import Sentinels
 from dir_redis.redis.tls import tls_options
+from dir_redis.redis.urls import ServerUrl, UrlError, mask_secrets, read_url
 
 Client = redis.Redis | RedisCluster
 
-DEFAULT_PORT = 6379
-DEFAULT_SENTINEL_PORT = 26379
 # A waiter says this often that it is alive, and looks whether a wake-up of its got lost.
 LONGEST_WAIT_SEC = 1.0
 # An append-only file under appendfsync everysec is on the disk after little more than a second.
 LONGEST_CONFIRMATION_SEC = 1.5
 # redis-py's pools have some such limit where nobody asked for one.
 _UNLIMITED = 2**31
-
-# Valkey speaks the same protocol; redis-py knows only its own names.
-_PLAIN_SCHEMES = {
-    "redis": "redis",
-    "rediss": "rediss",
-    "unix": "unix",
-    "valkey": "redis",
-    "valkeys": "rediss",
-}
-
-_TLS_SCHEMES = {"rediss", "valkeys", "rediss+sentinel", "rediss+cluster"}
 
 _fake_servers: dict[str, Any] = {}
 _fake_servers_lock = threading.Lock()
@@ -193,8 +179,8 @@ def connect(
         raise TypeError(
             f"url_or_client must be a URL or a redis-py client, not {type(url_or_client).__name__}"
         )
-    where = mask_secrets(url_or_client)
-    scheme = url_or_client.partition("://")[0]
+    text = string("url_or_client", url_or_client)
+    where = mask_secrets(text)
     options: dict[str, Any] = {
         "socket_timeout": attempt_timeout_sec,
         "socket_connect_timeout": attempt_timeout_sec,
@@ -204,28 +190,21 @@ def connect(
         "driver_info": None,  # what a server is told of a client is left to _introduce
     }
     try:
-        if scheme != "unix":
-            _check_credentials(url_or_client)
-        tls = _Tls(scheme in _TLS_SCHEMES, insecure_tls, where)
-        if scheme in _PLAIN_SCHEMES:
-            return _plain(url_or_client, scheme, options, where, tls)
-        if scheme in ("redis+sentinel", "rediss+sentinel"):
-            return _sentinel(url_or_client, options, where, tls)
-        if scheme in ("redis+cluster", "rediss+cluster"):
-            return _cluster(url_or_client, options, where, tls)
-        if scheme == "fakeredis":
-            return _fakeredis(url_or_client, where)
+        if text.startswith("fakeredis://"):
+            return _fakeredis(text, where)
+        url = read_url(text)
+        tls = _Tls(url.tls, insecure_tls, where)
+        if url.kind == "sentinel":
+            return _sentinel(url, options, where, tls)
+        if url.kind == "cluster":
+            return _cluster(url, options, where, tls)
+        return _plain(url, options, where, tls)
     except (ValueError, TypeError) as error:
         problem: Exception = error
-    else:
-        problem = _UrlError(
-            f"its scheme is none of {', '.join(_PLAIN_SCHEMES)}, redis+sentinel, redis+cluster, "
-            "rediss+sentinel, rediss+cluster, fakeredis"
-        )
     # What urllib and redis-py say may quote a part of the password, so it is not even kept.
     why = str(problem)
-    if where != url_or_client and not isinstance(problem, _UrlError):
-        why, problem = "a part of it cannot be read", _UrlError("its words may hold a secret")
+    if where != text and not isinstance(problem, UrlError):
+        why, problem = "a part of it cannot be read", UrlError("its words may hold a secret")
     raise StorageConfigurationError(f"cannot use the URL {where!r}: {why}") from problem
 
 
@@ -266,51 +245,14 @@ class _Tls:
 
         Raises:
             StorageConfigurationError: they turn verification off, or cannot be used.
-            _UrlError: they are options of TLS, of which the URL is not.
+            UrlError: they are options of TLS, of which the URL is not.
         """
         if self.wanted:
             return tls_options(asked, self.where, insecure=self.insecure)
         name = next((name for name in asked if name.startswith("ssl_")), None)
         if name is not None:
-            raise _UrlError(f"{name} is an option of TLS: begin the URL with 'rediss'")
+            raise UrlError(f"{name} is an option of TLS: begin the URL with 'rediss'")
         return {}
-
-
-class _UrlError(ValueError):
-    """A problem of a URL in words that hold nothing of it."""
-
-
-def _check_credentials(url: str) -> None:
-    """Refuse a password that would be cut where it holds ``/``, ``?`` or ``#``.
-
-    Raises:
-        ValueError: the rest of it would be taken for a host, a path or an option.
-    """
-    netloc = urlsplit(url).netloc
-    if "@" in url.partition("://")[2][len(netloc) :]:
-        raise _UrlError(
-            "percent-encode what is special in its user name and password ('/' is %2F, '@' is %40)"
-        )
-
-
-def mask_secrets(url: str) -> str:
-    """Return a URL, or what somebody took for one, with the passwords in it as ``***``."""
-
-    def hide(option: re.Match[str]) -> str:
-        return f"{option[1]}=***" if "password" in unquote(option[1]).lower() else option[0]
-
-    masked = re.sub(r"((?:^|[?&;])[^=&;?]*)=[^&;]*", hide, url)
-    # A password may hold what should have been percent-encoded: up to the last @ it is secret.
-    credentials, at, rest = masked.rpartition("@")
-    if not at:
-        # Where a port should be and is none, somebody forgot the host behind a password.
-        return re.sub(r"(://[^/?#\[]*?):(?!\d*(?:[,/?#]|$))[^/?#,]+", r"\1:***", masked)
-    scheme, separator, pair = credentials.partition("://")
-    if not separator:
-        scheme, pair = "", credentials
-    user, colon, _ = pair.partition(":")
-    # One word alone is a user's name, unless somebody forgot the colon before a password.
-    return f"{scheme}{separator}{user + ':' if colon else ''}***@{rest}"
 
 
 def _ready(client: Client) -> Connection:
@@ -343,74 +285,29 @@ def _ready(client: Client) -> Connection:
     )
 
 
-def _check_options(options: dict[str, Any], kind: Callable[..., Any] = redis.Connection) -> None:
-    """Find out now, not at the first command, whether a kind of connection takes the options.
-
-    Raises:
-        TypeError: there is no such option.
-        ValueError: an option has an impossible value.
-    """
-    try:
-        kind(**options)
-    except redis.RedisError as error:
-        raise ValueError(str(error)) from error
-
-
-def _plain(url: str, scheme: str, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
-    client = redis.Redis.from_url(_PLAIN_SCHEMES[scheme] + url.removeprefix(scheme), **options)
-    path = urlsplit(url).path.strip("/")
-    if scheme != "unix" and path and not path.isdigit():
-        raise _UrlError(f"{path!r} is no number of a database")
+def _plain(url: ServerUrl, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
+    client = redis.Redis.from_url(url.plain, **{**options, **url.options})
     pool = client.connection_pool
     pool.connection_kwargs.update(tls.options(pool.connection_kwargs))
-    _check_options(pool.connection_kwargs, pool.connection_class)
     pool.connection_class = OWN_ANSWERS[pool.connection_class]
     return Connection(
         client, where, where, fails_over=False, single_attempt=True, close=client.close
     )
 
 
-def _split_hosts(url: str, default_port: int) -> tuple[list[tuple[str, int]], dict[str, Any], str]:
-    """Take apart a URL of several hosts: addresses, connection options, path."""
-    parts = urlsplit(url)
-    credentials, _, hosts = parts.netloc.rpartition("@")
-    addresses = []
-    for host in hosts.split(","):
-        name, _, port = host.rpartition(":") if re.search(r":\d+$", host) else (host, "", "")
-        if not name:
-            raise ValueError("it names no host")
-        addresses.append((name.strip("[]"), int(port) if port else default_port))
-    one_host = f"redis://{credentials}@localhost?{parts.query}"
-    options = dict(parse_url(one_host if credentials else f"redis://localhost?{parts.query}"))
-    del options["host"]
-    return addresses, options, parts.path.strip("/")
-
-
-def _sentinel(url: str, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
-    addresses, from_url, path = _split_hosts(url, DEFAULT_SENTINEL_PORT)
-    service, _, database = path.partition("/")
-    if not service:
-        raise ValueError("it names no service; write redis+sentinel://host1,host2/service")
-    to_sentinel = {}
-    for name in [name for name in from_url if name.startswith("sentinel_")]:
-        option = name.removeprefix("sentinel_")
-        # Under its own name redis-py does not know it, and left it the text that it is.
-        parser: Any = URL_QUERY_ARGUMENT_PARSERS.get(option, str)
-        to_sentinel[option] = parser(from_url.pop(name))
-    settings = {**options, **from_url, "db": int(database or from_url.get("db", 0))}
+def _sentinel(url: ServerUrl, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
+    settings = {**options, **url.options}
     settings.update(tls.options(settings))
     # A Sentinel is verified like a server, by its own authority if it has one.
-    to_sentinel = {**_tls_part(from_url), **to_sentinel}
+    to_sentinel = {**_tls_part(url.options), **url.sentinel_options}
     to_sentinel.update(tls.options(to_sentinel))
-    _check_options(settings, tls.kind)
-    _check_options(to_sentinel, tls.kind)
     sentinel: Sentinel = Sentinels(
-        addresses,
+        url.hosts,
         sentinel_kwargs={**options, **to_sentinel, "ssl": tls.wanted},
         **settings,
         ssl=tls.wanted,
     )
-    client: redis.Redis = sentinel.master_for(service)
+    client: redis.Redis = sentinel.master_for(url.service)
     pool = client.connection_pool
     pool.connection_class = OWN_ANSWERS[pool.connection_class]
 
@@ -426,19 +323,15 @@ def _tls_part(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name.startswith("ssl_")}
 
 
-def _cluster(url: str, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
-    addresses, from_url, path = _split_hosts(url, DEFAULT_PORT)
-    if path not in ("", "0"):
-        raise ValueError(f"a cluster has no database {path!r}")
+def _cluster(url: ServerUrl, options: dict[str, Any], where: str, tls: _Tls) -> Connection:
     # A cluster's client does redis-py's part itself.
-    settings = {**options, **from_url, "redis_connect_func": _introduce}
+    settings = {**options, **url.options, "redis_connect_func": _introduce}
     settings.update(tls.options(settings))
-    _check_options(settings, tls.kind)
     # One of them as a URL: redis-py takes a kind of connection only then.
-    first, port = addresses[0]
+    first, port = url.hosts[0]
     client = RedisCluster(
         url=f"redis://{f'[{first}]' if ':' in first else first}:{port}",
-        startup_nodes=[ClusterNode(host, port) for host, port in addresses[1:]],
+        startup_nodes=[ClusterNode(host, port) for host, port in url.hosts[1:]],
         connection_class=OWN_ANSWERS[tls.kind],
         **settings,
     )

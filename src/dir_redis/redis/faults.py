@@ -79,6 +79,24 @@ _ADVICE = {
     "PROTOCOL": "what listens there does not speak the Redis protocol: look at the host and port, "
     "and write rediss:// where it speaks TLS",
 }
+# What one of another kind says than the URL is of, and what to do then.
+_OF_ANOTHER_KIND = (
+    (
+        "unknown command .SENTINEL",
+        "no Sentinel listens there: name the Sentinels' hosts and ports, "
+        "or write redis:// or redis+cluster:// for servers",
+    ),
+    ("cluster support disabled", "it is no node of a cluster: write redis://"),
+    (
+        "unknown command .CLUSTER",
+        "it is no node of a cluster: write redis+sentinel://<hosts>/"
+        "<service> where Sentinels listen",
+    ),
+    (
+        "unknown command .EVALSHA",
+        "it runs no scripts: write redis+sentinel://<hosts>/<service> where Sentinels listen",
+    ),
+)
 _CLOSED_AT_ONCE = (
     "a new connection that is closed unanswered usually means protected mode, a full server "
     "(maxclients), TLS on one side alone, or a proxy without a server behind it"
@@ -154,7 +172,9 @@ def _diagnose(error: Exception, fails_over: bool) -> Fault:
         code = "NOAUTH" if "required" in str(reason) else "WRONGPASS"
         return Fault(reason, code, passing=False, applied=False)
     if reason is not error:
-        return Fault(reason, "NOPERM", passing=False, applied=False)
+        is_redis = not isinstance(reason, driver.InvalidResponse)
+        code = (_code_of(reason) or "ERR") if is_redis else "PROTOCOL"
+        return Fault(reason, code, passing=False, applied=False)
     if isinstance(error, driver.BusyLoadingError):
         return Fault(error, "LOADING", passing=True, applied=False)
     if isinstance(error, driver.ResponseError):
@@ -177,10 +197,21 @@ def _reason_of(error: Exception) -> Exception:
         for cause in causes(error):
             if is_denied(cause) or isinstance(
                 cause,
-                driver.AuthenticationError | driver.AuthorizationError | driver.NoPermissionError,
+                driver.AuthenticationError
+                | driver.AuthorizationError
+                | driver.NoPermissionError
+                | driver.InvalidResponse,
             ):
                 return cause
+            if isinstance(cause, driver.ResponseError) and _kind_advice(cause):
+                return cause
     return error
+
+
+def _kind_advice(error: Exception) -> str:
+    """What to do where a server, a Sentinel or a node of a cluster took the place of another."""
+    found = (advice for said, advice in _OF_ANOTHER_KIND if re.search(said, str(error), re.I))
+    return next(found, "")
 
 
 def is_denied(error: BaseException) -> TypeGuard[driver.ResponseError]:
@@ -227,7 +258,7 @@ def explain(
         at = f" at {node[1]}" if node and node[1] not in where else ""
         return StorageConfigurationError(f"no TLS with {where}{at}: {tls_refusal(fault.error)}")
     if fault.code and not fault.passing and not maybe_applied:
-        advice = _ADVICE.get(fault.code)
+        advice = _ADVICE.get(fault.code) or _kind_advice(fault.error)
         reason = f"{advice} ({text[:_LONGEST_CAUSE]})" if advice else text
         return StorageRefusedError(f"{where} refused {operation}: {reason}", code=fault.code)
     if write and fault.half_way:

@@ -11,6 +11,7 @@ import re
 import zlib
 
 from dir_redis.arguments import string
+from dir_redis.redis.urls import mask_secrets
 
 MAX_PARTITIONS = 1024
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
@@ -260,6 +261,6 @@ def check_namespace(namespace: object) -> str:
     if not _NAMESPACE.fullmatch(plain):
         raise ValueError(
             "namespace must be 1 to 64 letters, digits, '_', '.' or '-' (no ':' or braces), "
-            f"not {plain!r}"
+            f"not {mask_secrets(plain)!r}"
         )
     return plain

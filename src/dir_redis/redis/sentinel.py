@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import redis
 from redis.sentinel import MasterNotFoundError, Sentinel
+
+from dir_redis.redis.faults import DRIVER_ERRORS, diagnose
 
 
 class Sentinels(Sentinel):
@@ -22,15 +23,35 @@ class Sentinels(Sentinel):
         Raises:
             MasterNotFoundError: no Sentinel can be reached, or none knows a primary that is up.
         """
-        reason: Exception | None = None
-        for number, one in enumerate(self.sentinels):
+        answered = False
+        known: set[str] = set()
+        errors: list[Exception] = []
+        sentinels = tuple(self.sentinels)  # another thread may put another one first meanwhile
+        for one in sentinels:
             try:
                 primaries: Any = one.sentinel_masters()
-            except redis.RedisError as error:  # one that refuses is no reason not to ask the next
-                reason = error
+            except DRIVER_ERRORS as error:  # one that refuses is no reason not to ask the next
+                errors.append(error)
                 continue
             state = primaries.get(service_name)
             if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
-                self.sentinels.insert(0, self.sentinels.pop(number))  # the first to be asked next
+                # The first to be asked next; in a new list, as others may go through the old one.
+                self.sentinels = [one, *(other for other in sentinels if other is not one)]
                 return state["ip"], state["port"]
-        raise MasterNotFoundError(f"No master found for {service_name!r}") from reason
+            answered = True
+            known.update(primaries)
+        if service_name in known:
+            raise MasterNotFoundError(f"the Sentinels see no primary of {service_name!r} up")
+        if answered:
+            raise MasterNotFoundError(
+                f"the Sentinels answer, but know no service {service_name!r} "
+                f"(they know: {', '.join(sorted(known)) or 'none'})"
+            )
+        # One that may answer yet is worth another try, whatever the others refuse.
+        passing = [error for error in errors if _may_pass(error)]
+        reason = (passing or errors)[0]
+        raise MasterNotFoundError(f"no Sentinel answered: {reason}") from reason
+
+
+def _may_pass(error: Exception) -> bool:
+    return diagnose(error, fails_over=True, single_attempt=True).passing

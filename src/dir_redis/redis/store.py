@@ -15,13 +15,14 @@ from dir_redis.errors import (
     UnconfirmedWriteError,
 )
 from dir_redis.limits import DEFAULT_DOCUMENT_BYTES, DEFAULT_ID_BYTES, LimitOptions, Limits
-from dir_redis.redis.connection import connect, mask_secrets
+from dir_redis.redis.connection import connect
 from dir_redis.redis.driver import MAX_TIMEOUT_SEC, RedisDriver
 from dir_redis.redis.keys import MAX_PARTITIONS, Keys, check_namespace, opening_keys
 from dir_redis.redis.replies import as_text
 from dir_redis.redis.retries import patiently
 from dir_redis.redis.server_report import ServerReport, check_durability, look_at_server
 from dir_redis.redis.steps import Call, Command, Steps
+from dir_redis.redis.urls import mask_secrets
 
 SCHEMA_VERSION = 2
 

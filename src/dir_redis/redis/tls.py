@@ -12,10 +12,6 @@ from dir_redis.redis.causes import causes
 
 logger = logging.getLogger(__name__)
 
-_FILES = {"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"}
-_SETTLED = {"ssl_cert_reqs", "ssl_check_hostname"}
-_TAKEN = {*_FILES, *_SETTLED, "ssl_ca_data", "ssl_password"}
-
 # What the other side says when it is this side's certificate that it refuses, or the whole
 # handshake; and what its answer is taken for when it does not speak TLS.
 _ALERTS = ("ALERT", "WRONG_VERSION_NUMBER", "NO_SHARED_CIPHER", "UNSUPPORTED_PROTOCOL")
@@ -33,12 +29,6 @@ def tls_options(asked: Mapping[str, Any], where: str, *, insecure: bool) -> dict
     Raises:
         StorageConfigurationError: it turns verification off, or a file cannot be used.
     """
-    for name in asked:
-        if name.startswith("ssl_") and name not in _TAKEN:
-            raise StorageConfigurationError(
-                f"cannot use the URL {where!r}: {name} cannot be given in a URL; hand in a ready "
-                "client that has it"
-            )
     cert_reqs = asked.get("ssl_cert_reqs", "required")
     check_hostname = asked.get("ssl_check_hostname", True)
     if cert_reqs not in ("none", "optional", "required"):

@@ -12,13 +12,14 @@ from dir_redis.bundle import StorageBundle
 from dir_redis.embedded import EmbeddedServer
 from dir_redis.errors import StorageConfigurationError
 from dir_redis.opening import open_storage
-from dir_redis.redis.connection import connect, mask_secrets
+from dir_redis.redis.connection import connect
 from dir_redis.redis.driver import RedisDriver
 from dir_redis.redis.keys import check_namespace, opening_keys
 from dir_redis.redis.replies import as_optional_text
 from dir_redis.redis.retries import patiently
 from dir_redis.redis.steps import Command, Request, Steps
 from dir_redis.redis.store import SCHEMA_VERSION, RedisOptions, check_option_names
+from dir_redis.redis.urls import mask_secrets
 
 
 @contextmanager
