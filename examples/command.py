@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import uuid
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from dir_redis import (
     embedded_storage,
     open_storage,
 )
+from examples.signals import InterruptionError, signals_collected, signals_raised
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,19 +75,12 @@ def run(
         The demo's exit code, 2 when it could not run, 128 plus the signal's number when it was
         stopped (130 for Ctrl-C).
     """
-    from examples.fleet.run import InterruptionError
-    from examples.fleet.supervisor import FleetError
-
     try:
-        with _open(options) as store:
-            return demo(options, store)
-    except (StorageError, FleetError, OSError) as error:
-        return unable(str(error))
+        with signals_raised():
+            return _run(demo, options)
     except InterruptionError as interrupted:
         print(f"stopped by {interrupted}; {left_behind}", file=sys.stderr)
         return 128 + interrupted.signum
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
 
 
 def console_of(width: int) -> Console:
@@ -118,10 +111,23 @@ def unable(problem: str) -> int:
     return UNABLE
 
 
+def _run(
+    demo: Callable[[argparse.Namespace, StorageBundle], int], options: argparse.Namespace
+) -> int:
+    from examples.fleet.supervisor import FleetError
+
+    try:
+        with _open(options) as store:
+            return demo(options, store)
+    except (StorageError, FleetError, OSError) as error:
+        return unable(str(error))
+
+
 def _open(options: argparse.Namespace) -> StorageBundle:
     try:
         if options.url is None:
-            return embedded_storage(namespace=options.namespace)
+            with signals_collected():  # a server half started would be left behind
+                return embedded_storage(namespace=options.namespace)
         return open_storage(options.url, namespace=options.namespace)
     except ValueError as error:  # the namespace is no name
         raise StorageConfigurationError(str(error)) from error

@@ -14,7 +14,8 @@
 -- ARGV[3] = the operation's number in its session
 -- ARGV[4] = how long the session is kept, milliseconds
 -- Reply: "CLAIMED <until> <requested> <d> <t> <dfid><terms><request>": moments in microseconds, the
--- bytes of the dfid and of the terms (0 without a deadline), and then these, one after the other;
+-- bytes of the dfid and of the terms (0 without a deadline), and then these, one after the other. Of
+-- a spoilt request what is not there is "": it is taken all the same, so that it keeps no others back.
 -- "HELD <until> <dfid>" to a repeated request: read it, if it still is the reviewer's until then;
 -- "NONE" if no request waits; "MORE" if many leases or deadlines are over, and some were seen to
 local pending_key, unclaimed_key, claimed_key = KEYS[1], KEYS[2], KEYS[3]
@@ -50,20 +51,14 @@ return once(function()
   if not dfid then
     return 'NONE'
   end
-  local request = redis.call('HGET', open_key, dfid)
-  if not request then
-    error('DIRCORRUPT 7')
-  end
+  local request = redis.call('HGET', open_key, dfid) or ''
   local requested = redis.call('ZSCORE', pending_key, dfid)
-  if not requested then
-    error('DIRCORRUPT 1')
-  end
   local terms = redis.call('HGET', terms_key, dfid) or ''
   local ends = as_digits(now + lease)
   redis.call('ZREM', unclaimed_key, dfid)
   redis.call('ZADD', claimed_key, ends, dfid)
   redis.call('HSET', reviewers_key, dfid, reviewer)
-  local asked = as_digits(tonumber(requested))
+  local asked = requested and as_digits(tonumber(requested)) or ''
   local head = string.format('CLAIMED %s %s %d %d ', ends, asked, #dfid, #terms)
   return head .. dfid .. terms .. request, 'HELD ' .. ends .. ' ' .. dfid
 end)

@@ -58,7 +58,9 @@ return once(function()
   if not dfid then
     return 'NONE'
   end
-  local last = read_claim(claims_key, dfid, 4)
+  -- A spoilt claim is replaced, for it would keep all others back; the counter is above its epoch.
+  local readable, last = pcall(read_claim, claims_key, dfid, 4)
+  last = readable and last
   epoch = in_digits(math.max(tonumber(epoch), tonumber(next_token(last, now, 4))))
   local ends = in_digits(now + lease)
   local mark = redis.call('HGET', marks_key, dfid) or ''

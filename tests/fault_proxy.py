@@ -28,6 +28,7 @@ class _Order:
     left: int
     to: bytes
     how: How
+    hit: int = 0
 
 
 @dataclass(eq=False)
@@ -108,10 +109,12 @@ class FaultProxy:
         with self._lock:
             return not any(order.left for order in self._orders.values())
 
-    def lose_nothing(self) -> None:
-        """Forget what was ordered for requests and replies."""
+    def lose_nothing(self) -> int:
+        """Forget what was ordered for requests and replies; how many of them it has hit."""
         with self._lock:
+            hit = sum(order.hit for order in self._orders.values())
             self._orders.clear()
+        return hit
 
     # --- doors and links
 
@@ -294,6 +297,7 @@ class FaultProxy:
             if order is None or not order.left or order.to not in request:
                 return None
             order.left -= 1
+            order.hit += 1
             return order.how
 
 

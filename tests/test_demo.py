@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -30,6 +31,7 @@ from dir_redis.clock import MonotonicClock
 pytest.importorskip("rich")
 pytest.importorskip("matplotlib")
 
+from examples import command
 from examples.fleet.broker import Broker, OrderRefusedError, account_of
 from examples.fleet.chart import CapitalUse, as_text, draw
 from examples.fleet.compensator import compensate
@@ -52,8 +54,9 @@ from examples.fleet.recovery import LATE_ORDER, kills_of, send_late_orders
 from examples.fleet.reviewer import review
 from examples.fleet.sampling import FREED, KILLED, SAMPLED, SAMPLES_LOG, Lookout
 from examples.fleet.strategy import Order, filled_before_failure, judge, needs_human, propose
-from examples.fleet.supervisor import FleetError, Patience
+from examples.fleet.supervisor import Address, FleetError, Patience, Supervisor
 from examples.fleet.worker import ToDo, open_desk
+from examples.signals import InterruptionError, signals_raised
 from tests.intercepted import Call, Hook, Killed, intercepted, killed_at
 
 ROOT = Path(__file__).parents[1]
@@ -796,6 +799,38 @@ def test_ctrl_c_stops_everything_and_what_was_held_comes_free(tmp_path: Path) ->
     with open_storage(url) as store:
         limit = Plan.load(store).limits[CAPITAL]
         store.resource_lock.reserve("all of it", {CAPITAL: limit}, wait_sec=30).release()
+
+
+class CtrlC:
+    """A process whose start takes so long that Ctrl-C falls on it."""
+
+    def start(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_is_not_lost_while_a_process_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = Supervisor(Address("", ""), {AGENT: []}, replace=True, patience=Patience())
+    monkeypatch.setattr(supervisor._context, "Process", lambda **_: CtrlC())
+    with pytest.raises(InterruptionError, match="SIGINT"), signals_raised():
+        supervisor.start()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_time_stops_the_embedded_server(
+    signum: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sockets: list[Path] = []
+
+    def report(_: Namespace, store: StorageBundle) -> int:
+        sockets.append(Path(str(store.url).removeprefix("unix://")))
+        assert sockets[0].exists()
+        signal.raise_signal(signum)
+        return 0
+
+    options = Namespace(url=None, namespace="demo")
+    assert command.run(report, options, left_behind="nothing is left") == 128 + signum
+    assert capsys.readouterr().err == f"stopped by {signum.name}; nothing is left\n"
+    assert not sockets[0].exists()
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from dir_core import ProofCarryingIntent
 
 from examples.fleet.prices import Decision, decisions, read_quotes
 from examples.kernel import __main__ as program
+from examples.kernel import run as running
 from examples.kernel.broker import FILLED, REVERSED, account_of
 from examples.kernel.desk import OURS, UNMODIFIED, Desk
 from examples.kernel.flow import Event, Outcome
@@ -37,6 +38,7 @@ from examples.kernel.plan import CAPITAL, agent_of, book_of, deliveries, make_pl
 from examples.kernel.reviewer import Reviewer
 from examples.kernel.run import FLEET_LOG, KILLED, SAMPLED
 from examples.kernel.worker import work
+from examples.signals import InterruptionError, signals_raised
 from tests.intercepted import Call, Hook, intercepted
 
 ROOT = Path(__file__).parents[1]
@@ -364,6 +366,18 @@ def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
         _, complaints = run.communicate(timeout=60)
     assert run.returncode == 130
     assert complaints == "stopped by SIGINT; every process is stopped\n"
+
+
+def test_ctrl_c_is_not_lost_while_a_process_starts() -> None:
+    class CtrlC:
+        """A process whose start takes so long that Ctrl-C falls on it."""
+
+        def start(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    processes: Any = {"worker-1": CtrlC()}
+    with pytest.raises(InterruptionError, match="SIGINT"), signals_raised():
+        running._start(processes)
 
 
 @pytest.mark.parametrize(

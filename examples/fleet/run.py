@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from random import Random
-from types import FrameType
 
 from rich.console import Console
 
@@ -17,21 +14,10 @@ from examples.fleet.plan import CAPITAL
 from examples.fleet.progress import ProgressDisplay
 from examples.fleet.sampling import Lookout
 from examples.fleet.supervisor import FleetError, Patience, Supervisor
+from examples.signals import signals_collected
 
 TICK_SEC = 0.02
 STALLED_SEC = 60.0
-
-
-class InterruptionError(Exception):
-    """Somebody asked the run to stop.
-
-    Attributes:
-        signum: with which signal.
-    """
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.signum = signum
 
 
 class KillPlan:
@@ -94,7 +80,7 @@ def run_fleet(
         console: where to say how far it is.
 
     Raises:
-        InterruptionError: by SIGINT or SIGTERM; every process is stopped.
+        InterruptionError: by SIGINT or SIGTERM, within signals_raised; every process is stopped.
         FleetError: its processes fail by themselves, or get nowhere.
     """
     plan = lookout.plan
@@ -118,8 +104,8 @@ def _watch(
         finished = lookout.finished
         try:
             over = not supervisor.tend() and not lookout.store.saga.get_dirty_flows()
-            if received:
-                raise InterruptionError(received[0])
+            if received:  # it strikes when everything is stopped
+                return
             # After it is known to be over: so it is seen how the last of them ended.
             lookout.look()
         except StorageError as error:
@@ -144,19 +130,3 @@ def _watch(
         display.say(f"{kills.left} kills found no moment when a worker was seen to hold capital")
     if lookout.finished < len(lookout.plan.decisions):
         raise FleetError("no worker is left")
-
-
-@contextmanager
-def signals_collected() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of being struck by them in the middle of something."""
-    received: list[int] = []
-
-    def note(signum: int, _: FrameType | None) -> None:
-        received.append(signum)
-
-    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

@@ -15,6 +15,7 @@ from examples.fleet.compensator import COMPENSATOR, run_compensator
 from examples.fleet.prices import Decision
 from examples.fleet.reviewer import REVIEWER, run_reviewer
 from examples.fleet.worker import run_worker
+from examples.signals import deaf_to_ctrl_c
 
 MAX_FAILURES = 3
 
@@ -88,10 +89,10 @@ class Supervisor:
 
     @property
     def working(self) -> set[str]:
-        """The agents whose processes are at work."""
+        """The agents whose processes are at work; from any thread."""
         return {
             name
-            for name, each in self._processes.items()
+            for name, each in self._processes.copy().items()
             if name in self._workers and each.is_alive()
         }
 
@@ -126,12 +127,14 @@ class Supervisor:
         self._processes[agent_id].kill()
         self._processes[agent_id].join()
 
-    def signal(self, agent_id: str, signum: signal.Signals) -> None:
-        """Send a signal to an agent's process, if there is one; from any thread."""
+    def signal(self, agent_id: str, signum: signal.Signals) -> bool:
+        """Send a signal to an agent's process; whether there is one. From any thread."""
         process = self._processes.get(agent_id)
-        if process is not None and process.pid is not None:
+        if process is not None and process.is_alive() and process.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signum)
+                return True
+        return False
 
     def stop(self) -> None:
         """Kill every process."""
@@ -155,11 +158,6 @@ class Supervisor:
     def _start(self, name: str) -> None:
         target, arguments = self._targets[name]
         process = self._context.Process(target=target, args=arguments, name=name, daemon=True)
-        # Ctrl-C reaches all processes of the terminal, but stopping them is the parent's affair:
-        # what is ignored when a process starts stays ignored in it.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
+        with deaf_to_ctrl_c():
             process.start()
-        finally:
-            signal.signal(signal.SIGINT, handler)
         self._processes[name] = process

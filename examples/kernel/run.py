@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import time
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
@@ -13,13 +12,13 @@ from rich.console import Console
 from dir_redis import StorageBundle
 from examples.fleet.prices import Decision
 from examples.fleet.progress import ProgressDisplay
-from examples.fleet.run import InterruptionError, signals_collected
 from examples.fleet.supervisor import Address, FleetError
 from examples.kernel.desk import Desk
 from examples.kernel.flow import Event
 from examples.kernel.plan import CAPITAL, Plan, deliveries
 from examples.kernel.reviewer import Reviewer
 from examples.kernel.worker import run_worker
+from examples.signals import deaf_to_ctrl_c, signals_collected
 
 FLEET_LOG = "demo:fleet"
 SAMPLED, KILLED = "USE_SAMPLED", "WORKER_KILLED"
@@ -90,23 +89,20 @@ def run_fleet(
     """Run a fleet until its last process ends.
 
     Raises:
-        InterruptionError: by SIGINT or SIGTERM; every process is stopped.
+        InterruptionError: by SIGINT or SIGTERM, within signals_raised; every process is stopped.
         FleetError: its processes fail by themselves, or get nowhere.
     """
-    processes = _processes(plan, todo, address)
     display = ProgressDisplay(console, total=len(todo), limit=plan.capital)
-    try:
-        with (
-            signals_collected() as received,
-            display,
-            Reviewer(Desk(store, plan, "reviewer")),
-        ):
-            _start(processes)
-            _watch(store, plan, processes, display, received, kill)
-    finally:
-        for process in processes.values():
-            process.kill()
-            process.join()
+    with signals_collected() as received:
+        processes = _processes(plan, todo, address)
+        try:
+            with display, Reviewer(Desk(store, plan, "reviewer")):
+                _start(processes)
+                _watch(store, plan, processes, display, received, kill)
+        finally:
+            for process in processes.values():
+                process.kill()
+                process.join()
 
 
 def _processes(plan: Plan, todo: Sequence[Decision], address: Address) -> dict[str, BaseProcess]:
@@ -121,13 +117,9 @@ def _processes(plan: Plan, todo: Sequence[Decision], address: Address) -> dict[s
 
 
 def _start(processes: dict[str, BaseProcess]) -> None:
-    # Ctrl-C reaches all processes of the terminal, but stopping them is the parent's affair.
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with deaf_to_ctrl_c():
         for process in processes.values():
             process.start()
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def _watch(
@@ -142,8 +134,8 @@ def _watch(
     moved_at, killed = time.monotonic(), not kill
     while True:
         over = not any(process.is_alive() for process in processes.values())
-        if received:
-            raise InterruptionError(received[0])
+        if received:  # it strikes when everything is stopped
+            return
         before = len(lookout.ended)
         used = lookout.look()
         display.update(finished=len(lookout.ended), used=used)

@@ -202,6 +202,15 @@ READS = frozenset(
     + ("get_transitions", "current_status")
 )
 
+# Methods that change or end what is there already, and what names it: whoever was given a record of
+# another host, as by ``claim_dirty`` or ``claim_next``, can go through with it.
+ON_EXISTING = frozenset(
+    ("renew", "settle", "release", "claim_dirty", "renew_dirty", "release_dirty", "clear_dirty")
+    + ("resolve", "resolve_request", "update_status", "heartbeat", "update_contract")
+    + ("delete", "forget_group")
+)
+_NAMES = frozenset(("dfid", "agent_id", "group"))
+
 
 def checked(
     method: Callable[Concatenate[Self, P], R],
@@ -212,23 +221,25 @@ def checked(
     dicts to encode) are the method's own to check, since checking them converts them.
     """
     parameters = list(inspect.signature(method, eval_str=True).parameters.values())[1:]
+    reads, changes = method.__name__ in READS, method.__name__ in ON_EXISTING
     rules = [
-        (position, p.name, RULES[p.name], type(None) in get_args(p.annotation))
+        (
+            *(position, p.name, RULES[p.name], type(None) in get_args(p.annotation)),
+            reads or (changes and p.name in _NAMES),
+        )
         for position, p in enumerate(parameters)
         if p.name in RULES
     ]
 
     call: Callable[..., R] = method
-    reads = method.__name__ in READS
 
     @functools.wraps(method)
     def checking(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         positional: list[Any] = list(args)
         named: dict[str, Any] = kwargs
-        limits: Limits = getattr(self, "_limits", DEFAULT_LIMITS)
-        if reads:
-            limits = limits.reading
-        for position, name, rule, optional in rules:
+        own: Limits = getattr(self, "_limits", DEFAULT_LIMITS)
+        for position, name, rule, optional, looks_up in rules:
+            limits = own.reading if looks_up else own
             if position < len(positional):
                 value = positional[position]
                 if value is not None or not optional:

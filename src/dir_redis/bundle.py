@@ -92,7 +92,10 @@ class StorageBundle:
         return self.on_durable(wanted)
 
     def close(self) -> None:
-        """Close what was opened for the bundle; further calls do nothing."""
+        """Close what was opened for the bundle; further calls do nothing.
+
+        Any other use is a :class:`~dir_redis.StorageError` then, also for who waits just now.
+        """
         on_close, self.on_close = self.on_close, None
         if on_close is not None:
             on_close()

@@ -36,7 +36,7 @@ def held_claim(claim: object, limits: Limits) -> tuple[str, int]:
         raise ValueError(
             f"claim of {claim.key!r} never was the caller's: only what claim() returns as NEW is"
         )
-    return identifier("claim.key", claim.key, limits), integer("claim.token", claim.token)
+    return identifier("claim.key", claim.key, limits.reading), integer("claim.token", claim.token)
 
 
 def claim_lost(key: str, token: int) -> LeaseLostError:

@@ -9,6 +9,8 @@ import time
 from datetime import UTC, datetime, timedelta, timezone
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The moments that Python can express: the years 1 to 9999, in microseconds since 1970 UTC.
+MOMENTS = range(-62_135_596_800_000_000, 253_402_300_800_000_000)
 _SINCE = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)(?P<separator>[ T])(?P<minute>\d\d:\d\d)(?P<second>:\d\d)?"
     r"(?:[.,](?P<fraction>\d+))?"

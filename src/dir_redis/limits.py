@@ -45,7 +45,7 @@ class Limits:
         max_id_bytes: of an id, in UTF-8.
         max_document_bytes: of the JSON text of a document, in UTF-8.
         max_text_bytes: of other text: a status, an event, a reason.
-        reading: the limits of ids that are looked up: never below the default.
+        reading: the limits of ids of what is there already: never below the default.
 
     Raises:
         TypeError: a limit is no int.

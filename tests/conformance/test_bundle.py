@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import pytest
 
@@ -192,3 +193,54 @@ def test_a_bundle_tells_all_the_storages_it_has(bundle):
 
     assert bundle.storages == [getattr(bundle, name) for name in (*FIELDS, "decision_ledger")]
     assert by_hand.storages == bundle.storages[:9]
+
+
+USES = {
+    "agent_registry": lambda b: b.agent_registry.list_active_agents(),
+    "context": lambda b: b.context.get_session("f"),
+    "idempotency": lambda b: b.idempotency.get("k"),
+    "decision_audit": lambda b: b.decision_audit.record("f", "EVENT"),
+    "saga": lambda b: b.saga.get_dirty_flows(),
+    "resource_lock": lambda b: b.resource_lock.acquire_batch("f", {"r": 1}, 0),
+    "intent_retry": lambda b: b.intent_retry.increment("f"),
+    "escalation": lambda b: b.escalation.get_pending_requests(),
+    "lifecycle": lambda b: b.lifecycle.current_status("f"),
+    "decision_ledger": lambda b: b.decision_ledger.count_entries(),
+}
+
+
+@pytest.mark.parametrize("field", USES)
+def test_a_store_that_was_closed_is_of_no_use_and_says_so(bundle, field):
+    bundle.close()
+    bundle.close()
+
+    with pytest.raises(dir_redis.StorageError, match="was closed"):
+        USES[field](bundle)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda b: next(b.decision_audit.follow(timeout_sec=60)),
+        lambda b: b.escalation.wait_for_decision("f", 60),
+        lambda b: b.idempotency.wait("k", 60),
+        lambda b: b.resource_lock.reserve("other", {"r": 1}, wait_sec=60, capacities={"r": 1}),
+    ],
+    ids=["follow", "wait_for_decision", "wait", "reserve"],
+)
+def test_who_waits_is_told_that_the_store_was_closed(bundle, wait, race):
+    bundle.escalation.insert_request("f", "agent", "reason", "{}", "{}", "impact")
+    bundle.idempotency.claim("k", lease_sec=600, owner="me")
+    bundle.resource_lock.acquire_batch("f", {"r": 1}, 0)
+
+    def close():
+        time.sleep(0.2)  # the other call has begun to wait by then; if not, it is told all the same
+        bundle.close()
+
+    def waits():
+        with pytest.raises(dir_redis.StorageError, match="was closed"):
+            wait(bundle)
+
+    begun = time.monotonic()
+    race([waits, close])
+    assert time.monotonic() - begun < 30

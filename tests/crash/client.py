@@ -45,14 +45,16 @@ class Client:
         bundle: the store.
         name: its own; its flow is called so.
         journal: the file, to which it appends a line before and after each operation.
-        random: its choices.
+        random: its choices. What each turn tries is up to them alone, and not to how those before
+            it went.
     """
 
     def __init__(self, bundle: StorageBundle, name: str, journal: Path, random: Random) -> None:
         self.bundle = bundle
         self.name = name
-        self.random = random
         self.ended: Counter[str] = Counter()
+        self._random = self._choices = random
+        self._pauses = Random(name)
         self._journal = journal.open("a")
         self._number = 0
         self._count = self._version = self._status = 0
@@ -79,7 +81,8 @@ class Client:
     def turn(self) -> None:
         """Do one operation to its end, whatever happens meanwhile."""
         self._number += 1
-        what = self.random.choice(list(self._work))
+        self._choices = Random(self._random.getrandbits(64))
+        what = self._choices.choice(list(self._work))
         self._note(number=self._number, begun=what)
         self._work[what]()
         self._note(number=self._number, acked=what, ended=dict(self.ended))
@@ -92,7 +95,7 @@ class Client:
         """Call, and where the outcome stays unknown, repeat that very operation until it is known.
 
         Raises:
-            StorageError: it was refused for good, or there was no answer for a minute.
+            StorageError: the answer is an error, or there was none for a minute.
         """
         deadline = time.monotonic() + PATIENCE_SEC
         unknown = False
@@ -111,10 +114,13 @@ class Client:
                 if time.monotonic() > deadline:
                     raise
                 self.ended[f"refused: {error.code}"] += 1
+            except StorageError:  # such as InsufficientCapacityError: known all the same
+                self.ended["resolved"] += unknown
+                raise
             else:
                 self.ended["resolved"] += unknown
                 return result
-            time.sleep(self.random.uniform(0.005, 0.03))
+            time.sleep(self._pauses.uniform(0.005, 0.03))
 
     # What it does alone, so that every answer is known beforehand.
 
@@ -175,18 +181,18 @@ class Client:
 
     def _reserve(self) -> None:
         locks, dfid = self.bundle.resource_lock, f"{self.name}-order"
-        wanted = {"capital": self.random.randint(1, 40), "seats": 1}
+        wanted = {"capital": self._choices.randint(1, 40), "seats": 1}
+        wait_sec = self._choices.choice((0, 0.05))
         with suppress(InsufficientCapacityError, ResourceContentionError, LeaseLostError):
-            wait_sec = self.random.choice((0, 0.05))
             held = self.through(
                 lambda: locks.reserve(dfid, wanted, lease_sec=LEASE_SEC, wait_sec=wait_sec)
             )
             self.through(lambda: locks.renew(dfid, held.fencing_token, LEASE_SEC))
-            if self.random.random() < 0.5:
+            if self._choices.random() < 0.5:
                 self.through(
                     lambda: locks.settle(dfid, {"seats": 0}, fencing_token=held.fencing_token)
                 )
-            if self.random.random() < 0.9:  # else the end of its lease frees it
+            if self._choices.random() < 0.9:  # else the end of its lease frees it
                 self.through(lambda: locks.release(dfid, fencing_token=held.fencing_token))
 
     def _acquire(self) -> None:
@@ -196,7 +202,7 @@ class Client:
             self.through(lambda: locks.release(dfid))
 
     def _compensate(self) -> None:
-        saga, dfid = self.bundle.saga, f"shared-{self.random.randrange(SHARED_FLOWS)}"
+        saga, dfid = self.bundle.saga, f"shared-{self._choices.randrange(SHARED_FLOWS)}"
         self.through(lambda: saga.mark_dirty(dfid, "pay", "{}"))
         claim = self.through(lambda: saga.claim_dirty(self.name, LEASE_SEC))
         if claim is not None:
@@ -205,19 +211,20 @@ class Client:
                 self.through(lambda: saga.clear_dirty(claim.dfid, epoch=claim.epoch))
 
     def _escalate(self) -> None:
-        escalation, dfid = self.bundle.escalation, f"shared-{self.random.randrange(SHARED_FLOWS)}"
+        escalation, dfid = self.bundle.escalation, f"shared-{self._choices.randrange(SHARED_FLOWS)}"
+        deadline_sec = self._choices.choice((0.02, 60))
         self.through(
             lambda: escalation.escalate(
                 *(dfid, self.name, "why", "{}", "{}", "HIGH"),
                 limit=1000,
                 window_sec=60,
-                deadline_sec=self.random.choice((0.02, 60)),
+                deadline_sec=deadline_sec,
                 default_decision="NO",
                 replace=True,
             )
         )
         request = self.through(lambda: escalation.claim_next(self.name, LEASE_SEC))
-        if request is not None and self.random.random() < 0.7:
+        if request is not None and self._choices.random() < 0.7:
             asked = str(request["dfid"])
             self.through(lambda: escalation.resolve(asked, "YES", by=self.name))
 
@@ -226,7 +233,7 @@ class Client:
         session = self.through(lambda: agents.register(self.name, "{}", 1, ttl_sec=60))
         with suppress(SessionSupersededError):
             self.through(lambda: agents.heartbeat(self.name, session.session_token, 60))
-        status = self.random.choice(("ACTIVE", "SUSPENDED"))
+        status = self._choices.choice(("ACTIVE", "SUSPENDED"))
         self.through(lambda: agents.update_status(self.name, status, "r"))
 
 
@@ -251,11 +258,11 @@ def run_client(
                 time.sleep(0.01)
         with bundle:
             ends, stop = time.monotonic() + seconds, folder / "stop"
-            journal, random = folder / f"{name}.journal", Random(f"{seed} {name}")
-            with closing(Client(bundle, name, journal, random)) as client:
+            journal, pauses = folder / f"{name}.journal", Random(name)
+            with closing(Client(bundle, name, journal, Random(f"{seed} {name}"))) as client:
                 while time.monotonic() < ends and not stop.exists():
                     client.turn()
-                    time.sleep(random.uniform(0, 2 * PAUSE_SEC))
+                    time.sleep(pauses.uniform(0, 2 * PAUSE_SEC))
     except BaseException:
         (folder / f"{name}.error").write_text(f"{name}: {traceback.format_exc()}")
         os._exit(1)

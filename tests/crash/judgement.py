@@ -24,6 +24,11 @@ class Journal(NamedTuple):
     acknowledged: set[int]
     ended: dict[str, int]
 
+    @property
+    def unacknowledged(self) -> int:
+        """How many operations it began and was not told of that they are done."""
+        return sum(number not in self.acknowledged for number, _ in self.begun)
+
 
 def read_journals(folder: Path) -> list[Journal]:
     """The journals of all clients; a line that was cut off is none."""

@@ -19,6 +19,10 @@ ADMIN_TIMEOUT_SEC = 2.0
 REPAIR_TIMEOUT_SEC = 15.0
 
 
+# By lasting_ports: nobody may listen there yet.
+_given: set[int] = set()
+
+
 def lasting_ports(count: int) -> list[int]:
     """Free ports that stay free while nobody listens on them: none that the kernel hands out."""
     found: list[int] = []
@@ -26,7 +30,8 @@ def lasting_ports(count: int) -> list[int]:
         port = random.randrange(12_000, 32_000)
         with contextlib.suppress(OSError), socket.socket() as one:
             one.bind((HOST, port))
-            if port not in found:
+            if port not in _given:
+                _given.add(port)
                 found.append(port)
     return found
 

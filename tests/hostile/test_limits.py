@@ -141,6 +141,57 @@ def test_a_host_reads_what_another_stored_under_larger_limits(open_same: Open) -
     assert small.resource_lock.holders(LONG_ID)[0].dfid == LONG_ID
 
 
+@pytest.mark.parametrize("backend", ["sqlite", "valkey", "redis62"], indirect=True)
+def test_a_host_goes_through_with_what_another_began_under_larger_limits(open_same: Open) -> None:
+    large, small = open_same(), open_same(**SMALL)
+    for number in range(3):
+        large.saga.mark_dirty(f"{LONG_ID} {number}", "s", "{}")
+        large.escalation.insert_request(f"{LONG_ID} {number}", "a", "", "{}", "{}", "")
+    token = large.resource_lock.reserve(LONG_ID, {LONG_ID: 2}, lease_sec=600).fencing_token
+    large.intent_retry.set_count(LONG_ID, 3)
+    large.decision_audit.commit_archived(LONG_ID, "")
+    session = large.agent_registry.register(LONG_ID, "{}", 1)
+    claims = [large.idempotency.claim(f"{LONG_ID} {n}", lease_sec=600, owner="me") for n in "ab"]
+
+    for end in ("clear", "release", "named"):
+        claim = small.saga.claim_dirty("me", 600)
+        assert claim is not None
+        small.saga.renew_dirty(claim.dfid, claim.epoch, 600)
+        if end == "clear":
+            small.saga.clear_dirty(claim.dfid, epoch=claim.epoch)
+        else:
+            small.saga.release_dirty(claim.dfid, claim.epoch)
+            assert small.saga.claim_dirty("me", 600, claim.dfid) is not None
+        request = small.escalation.claim_next("me", 600)
+        assert request is not None
+        if end == "clear":
+            small.escalation.resolve_request(request["dfid"], "now", "NO", None)
+        else:
+            assert small.escalation.resolve(request["dfid"], "YES", by="me")
+    small.resource_lock.renew(LONG_ID, token, 600)
+    small.resource_lock.settle(LONG_ID, {LONG_ID: 1}, fencing_token=token)
+    small.resource_lock.release(LONG_ID, fencing_token=token)
+    small.intent_retry.delete(LONG_ID)
+    small.decision_audit.forget_group(LONG_ID)
+    small.agent_registry.heartbeat(LONG_ID, session.session_token, 600)
+    small.agent_registry.update_contract(LONG_ID, '{"a": 1}', 1)
+    assert small.agent_registry.update_status(LONG_ID, "SUSPENDED", None)
+    small.idempotency.renew_claim(claims[0], 600)
+    small.idempotency.complete(claims[0], {})
+    small.idempotency.abandon(claims[1])
+
+    assert large.resource_lock.holders(LONG_ID) == []
+    assert large.decision_audit.get_archived(LONG_ID) is None
+    assert large.idempotency.get(f"{LONG_ID} a") == {}
+    for too_long in (
+        lambda: small.saga.claim_dirty(LONG_ID, 600),
+        lambda: small.escalation.resolve("f", "YES", by="x" * 101),
+        lambda: small.agent_registry.update_contract("a", LONG_JSON, 1),
+    ):
+        with pytest.raises(ValueError, match="max_"):
+            too_long()
+
+
 def test_the_limits_are_1024_bytes_and_16_mib_unless_told_otherwise() -> None:
     bundle = memory_storage()
 

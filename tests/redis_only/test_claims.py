@@ -239,3 +239,19 @@ def test_a_claim_of_several_partitions_asks_each_once_and_begins_elsewhere_each_
 
     assert all(len(set(one)) == len(one) == 5 for one in asked)
     assert len({one[0] for one in asked}) == 5
+
+
+def test_a_spoilt_claim_of_a_flow_keeps_no_flow_from_being_claimed(
+    store: StorageBundle, server_url: str, namespace: str
+) -> None:
+    for dfid in ("spoilt", "sound"):
+        store.saga.mark_dirty(dfid, "step", "{}")
+    with connect(server_url, attempt_timeout_sec=5).client as raw:
+        raw.hset(f"{{{namespace}:0}}:sagas_claims", "spoilt", "garbage")
+
+    claims = [store.saga.claim_dirty("me", 60) for _ in range(2)]
+
+    assert [claim.dfid for claim in claims if claim is not None] == ["spoilt", "sound"]
+    for claim in claims:
+        assert claim is not None
+        store.saga.clear_dirty(claim.dfid, epoch=claim.epoch)

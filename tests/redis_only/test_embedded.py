@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from dir_redis import (
     open_storage,
 )
 from dir_redis.embedded import EmbeddedServer
+from dir_redis.redis.connection import connect
 from tests.redis_only.conftest import works
 from tests.servers import wait_until
 
@@ -42,6 +44,15 @@ def test_an_embedded_store_is_open_to_other_processes() -> None:
         )
 
     assert printed.stdout.strip() == "[1]"
+
+
+def test_an_embedded_store_listens_on_no_port_and_only_its_user_may_open_the_socket() -> None:
+    with EmbeddedServer() as server, connect(server.url, attempt_timeout_sec=5).client as raw:
+        assert raw.config_get("port", "tls-port") == {"port": "0", "tls-port": "0"}
+        assert raw.info("server")["tcp_port"] == 0
+        socket = Path(server.url.removeprefix("unix://"))
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o700
+        assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
 
 
 def test_an_embedded_store_stops_its_server_when_it_closes() -> None:

@@ -341,8 +341,6 @@ def test_a_spoilt_decision_is_a_corrupt_record_that_names_the_key(
 @pytest.mark.parametrize(
     ("missing", "use"),
     [
-        ("requests_open", lambda b: b.escalation.claim_next("maria", 60)),
-        ("requests_pending", lambda b: b.escalation.claim_next("maria", 60)),
         ("requests_pending", lambda b: b.escalation.resolve("f", "YES")),
         ("requests_pending", lambda b: b.escalation.get_request("f")),
         ("requests_pending", lambda b: ask(b, "f", replace=True)),
@@ -360,3 +358,58 @@ def test_half_a_request_is_a_corrupt_record_and_nothing_is_written(
     assert caught.value.key == tag + missing
     assert not raw.exists(f"{tag}requests_claimed", f"{tag}request:f")
     assert raw.zcard(f"{tag}requests_unclaimed") == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "spoil"),
+    [
+        ("requests_pending", lambda raw, key: raw.zadd(key, {"spoilt": "inf"})),
+        ("requests_pending", lambda raw, key: raw.zadd(key, {"spoilt": 2**62})),
+        ("requests_pending", lambda raw, key: raw.zrem(key, "spoilt")),
+        ("requests_open", lambda raw, key: raw.hdel(key, "spoilt")),
+        ("requests_open", lambda raw, key: raw.hset(key, "spoilt", "{")),
+        ("requests_terms", lambda raw, key: raw.hset(key, "spoilt", f"1 {2**62} NO")),
+    ],
+)
+def test_a_spoilt_request_keeps_no_others_from_being_claimed(
+    store: StorageBundle, raw: Any, tag: str, key: str, spoil: Callable[[Any, str], Any]
+) -> None:
+    for dfid in ("spoilt", "sound"):
+        ask(store, dfid)
+    spoil(raw, tag + key)
+
+    with pytest.raises(CorruptRecordError) as caught:
+        store.escalation.claim_next("maria", 60)
+    claimed = store.escalation.claim_next("otto", 60)
+
+    assert caught.value.key == tag + key
+    assert claimed is not None
+    assert claimed["dfid"] == "sound"
+
+
+@pytest.mark.parametrize("score", ["inf", 2**62])
+def test_a_spoilt_moment_is_not_that_of_later_requests_too(
+    store: StorageBundle, raw: Any, tag: str, score: Any
+) -> None:
+    ask(store, "spoilt")
+    raw.zadd(f"{tag}requests_pending", {"spoilt": score})
+
+    ask(store, "sound")
+
+    request = store.escalation.get_request("sound")
+    assert request is not None
+    assert request["requested_at"] < "2200"
+
+
+@pytest.mark.parametrize("score", ["inf", 2**62])
+def test_a_spoilt_token_is_a_corrupt_record_that_names_the_budget(
+    store: StorageBundle, raw: Any, tag: str, score: Any
+) -> None:
+    raw.zadd(f"{tag}budget:agent", {"token": score})
+
+    with pytest.raises(CorruptRecordError) as caught:
+        store.escalation.escalate(
+            "f", "agent", "reason", "{}", "{}", "impact", limit=1, window_sec=60
+        )
+
+    assert caught.value.key == f"{tag}budget:agent"

@@ -1,22 +1,28 @@
-"""A fleet under random faults of all kinds, and then proof that nothing went wrong.
+"""A fleet under random faults of many kinds, and then proof that nothing went wrong.
 
     python -m tests.soak --seconds 600 --seed 7
 
 Half of the time one server is beset, with the demo's fleet and others on it, then a Sentinel
-service, then a cluster. The seed fixes which faults come in which order, and what each client
-tries.
+service, then a cluster.
+
+The seed fixes the order of the kinds of fault in each part, the choices within each fault (how many
+replies, how long, which client; which of those of the demo's workers that are at work), and which
+operation each client tries first, second, ... and with which arguments. When a fault comes, and so
+what it befalls, is up to the machine: a replay makes the same faults in the same order.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 from pathlib import Path
 
-from examples.fleet.run import InterruptionError
+from examples.signals import InterruptionError, signals_raised
 from tests.soak.failovers import soak_cluster, soak_sentinel
 from tests.soak.one_server import soak_one_server
+from tests.soak.report import Report
 
 # Which share of the time each takes.
 PARTS = (
@@ -35,32 +41,38 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--seconds",
-        type=float,
+        type=_seconds,
         default=120,
         help="how long faults are made; longer where it takes longer to make each kind once",
     )
     parser.add_argument("--seed", type=int, default=7, help="of the faults and the clients")
     options = parser.parse_args(arguments)
-    wrong = []
+    report = Report()
     try:
-        for name, soak, share in PARTS:
-            say(f"--- {name}")
-            with tempfile.TemporaryDirectory(prefix="dir-redis-soak-") as folder:
-                seconds = options.seconds * share
-                wrong += soak(Path(folder), seconds=seconds, seed=options.seed, say=say)
+        with signals_raised():
+            for name, soak, share in PARTS:
+                report.say(f"--- {name}")
+                with (
+                    report.watching(name),
+                    tempfile.TemporaryDirectory(prefix="dir-redis-soak-") as folder,
+                ):
+                    seconds = options.seconds * share
+                    soak(Path(folder), seconds=seconds, seed=options.seed, report=report)
     except InterruptionError as interrupted:
-        say(f"stopped by {interrupted}")
+        report.say(f"stopped by {interrupted}")
         return 128 + interrupted.signum
-    for one in wrong:
-        say(f"VIOLATION: {one}")
-    say(f"seed {options.seed}: {len(wrong)} violations")
-    return 1 if wrong else 0
+    finally:
+        for problem in report.violations:
+            report.say(f"VIOLATION: {problem}")
+    report.say(f"seed {options.seed}: {len(report.violations)} violations")
+    return 1 if report.violations else 0
 
 
-def say(line: str) -> None:
-    """Tell whoever runs this."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return seconds
 
 
 if __name__ == "__main__":

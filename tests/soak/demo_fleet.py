@@ -6,8 +6,7 @@ import io
 import signal
 import threading
 import time
-from collections.abc import Callable
-from random import Random
+from contextlib import ExitStack
 
 from rich.console import Console
 
@@ -19,6 +18,7 @@ from examples.fleet.prices import decisions, read_quotes
 from examples.fleet.run import KillPlan, run_fleet
 from examples.fleet.sampling import Lookout
 from examples.fleet.supervisor import Address, FleetError, Patience, Supervisor
+from tests.soak.report import Report
 
 WORKERS = 3
 MONTHS = 12
@@ -35,32 +35,29 @@ class DemoFleet:
         url: where its processes find the store.
         safe_url: where whoever looks at them does.
         calm: held while a run is prepared or judged: nothing befalls the store then.
+        report: told how each run went, and what was wrong with it.
 
     Attributes:
         runs: how many runs have ended.
         flows: how many flows have, in all of them.
-        wrong: what was found wrong with them.
     """
 
-    def __init__(self, url: str, safe_url: str, calm: threading.Lock) -> None:
+    def __init__(self, url: str, safe_url: str, calm: threading.Lock, report: Report) -> None:
         self.runs = self.flows = 0
-        self.wrong: list[str] = []
         self._url, self._safe_url = url, safe_url
         self._calm = calm
+        self._report = report
         self._supervisor: Supervisor | None = None
 
-    def run(self, say: Callable[[str], None]) -> None:
-        """Run it once.
-
-        Args:
-            say: told how it went.
-        """
+    def run(self) -> None:
+        """Run it once."""
         namespace = f"demo-{self.runs:02}"
         todo = decisions(read_quotes(), months=MONTHS)
         plan = make_plan(todo, workers=WORKERS, lease_sec=LEASE_SEC)
         started = time.monotonic()
-        with open_storage(self._safe_url, namespace=namespace) as store:
+        with ExitStack() as stack:
             with self._calm:
+                store = stack.enter_context(open_storage(self._safe_url, namespace=namespace))
                 plan.store(store)
             patience = Patience(_FAILURES)
             self._supervisor = Supervisor(
@@ -78,29 +75,38 @@ class DemoFleet:
                     console=Console(file=io.StringIO()),
                 )
             except FleetError as error:
-                self.wrong.append(f"{namespace}: {error}")
+                self._report.wrong(f"{namespace}: {error}")
             took = time.monotonic() - started
             with self._calm:
                 wrong = _judge(store)
                 rows = len(History.read(store).rows)
-        self.wrong += [f"{namespace}: {one}" for one in wrong]
+        for problem in wrong:
+            self._report.wrong(f"{namespace}: {problem}")
         self.runs += 1
         self.flows += len(todo)
         verdict = "every invariant holds" if not wrong else f"{len(wrong)} violations"
-        say(f"the demo's fleet: {len(todo)} flows, {rows} rows in {took:.1f} s: {verdict}")
+        self._report.say(
+            f"the demo's fleet: {len(todo)} flows, {rows} rows in {took:.1f} s: {verdict}"
+        )
 
-    def one_of_the_workers(self, random: Random) -> str:
-        """An agent whose process is at work; waits for one."""
+    def one_of_the_workers(self, number: int, stopped: threading.Event) -> str | None:
+        """An agent whose process is at work; waits for one, and no longer when it is stopped.
+
+        Args:
+            number: of those that are at work, counted round and round.
+            stopped: set when no more faults are wanted.
+        """
         deadline = time.monotonic() + 60
         while not (self._supervisor and (working := sorted(self._supervisor.working))):
             assert time.monotonic() < deadline, "no worker of the demo's fleet has been at work"
-            time.sleep(0.01)
-        return random.choice(working)
+            if stopped.wait(0.01):
+                return None
+        return working[number % len(working)]
 
-    def signal(self, agent_id: str, signum: signal.Signals) -> None:
-        """Send a signal to an agent's process, if there is one."""
+    def signal(self, agent_id: str, signum: signal.Signals) -> bool:
+        """Send a signal to an agent's process; whether there is one."""
         assert self._supervisor is not None
-        self._supervisor.signal(agent_id, signum)
+        return self._supervisor.signal(agent_id, signum)
 
 
 def _judge(store: StorageBundle) -> list[str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from random import Random
 
 from dir_redis import StorageBundle, open_storage, verify_store
+from examples.signals import deaf_to_ctrl_c, signals_collected
 from tests.crash.client import CAPACITY, LEASE_SEC
 from tests.crash.clients import Clients
 from tests.crash.durable_server import DurableServer
@@ -19,25 +18,23 @@ from tests.crash.judgement import read_journals, totals, violations
 from tests.fault_proxy import fault_proxy
 from tests.soak.demo_fleet import DemoFleet
 from tests.soak.faults import Faults
-from tests.soak.kinds import in_turn
+from tests.soak.kinds import Turns
+from tests.soak.report import Report
 
 NAMESPACE = "soak"
 CLIENTS = 4
 
 
-def soak_one_server(
-    folder: Path, *, seconds: float, seed: int, say: Callable[[str], None]
-) -> list[str]:
-    """Make faults for some seconds, each kind at least once; what is wrong afterwards."""
+def soak_one_server(folder: Path, *, seconds: float, seed: int, report: Report) -> None:
+    """Make faults for some seconds, each kind at least once, and report what is wrong then."""
     # A script counts as slow after half a second, so that clients meet BUSY.
     server = DurableServer(folder / "server", "--busy-reply-threshold", "500")
     journals = folder / "clients"
     journals.mkdir()
-    made: Counter[str] = Counter()
-    wrong: list[str] = []
     calm = threading.Lock()
-    server.start()
     try:
+        with signals_collected():  # a server half started would be left behind
+            server.start()
         with (
             fault_proxy(server.url) as proxy,
             open_storage(server.url, namespace=NAMESPACE, audit_chain=True) as bundle,
@@ -45,67 +42,69 @@ def soak_one_server(
             bundle.resource_lock.set_capacity("capital", CAPACITY)
             bundle.resource_lock.set_capacity("seats", CAPACITY)
             clients = Clients(proxy.url, NAMESPACE, journals, seed=seed)
-            demo = DemoFleet(proxy.url, server.url, calm)
-            faults = Faults(server, proxy, clients, demo, Random(f"{seed} within"))
+            demo = DemoFleet(proxy.url, server.url, calm, report)
             stopped = threading.Event()
+            faults = Faults(server, proxy, clients, demo, Random(f"{seed} within"), stopped)
+            turns = Turns(faults.kinds, seconds, Random(seed), report)
 
             def make_faults() -> None:
-                ends, random = time.monotonic() + seconds, Random(seed)
-                for kind in in_turn(faults.kinds, random):
-                    if time.monotonic() > ends and len(made) == len(faults.kinds):
-                        return
-                    if stopped.wait(random.uniform(0.05, 0.4)):
+                pauses = Random(f"{seed} pauses")
+                for kind in turns:
+                    if stopped.wait(pauses.uniform(0.05, 0.4)):
                         return
                     with calm if kind in faults.of_the_store else nullcontext():
-                        faults.kinds[kind]()
-                    made[kind] += 1
+                        turns.make(kind, faults.kinds[kind])
                     clients.check()
 
             try:
-                clients.start(CLIENTS)
+                with signals_collected(), deaf_to_ctrl_c():
+                    clients.start(CLIENTS)
                 with ThreadPoolExecutor(1) as pool:
-                    making = pool.submit(make_faults)
                     try:
-                        while not making.done():
-                            demo.run(say)
+                        making = pool.submit(make_faults)
+                        with report.watching("the demo's fleet"):
+                            while not making.done():
+                                demo.run()
                     finally:
                         stopped.set()
+                with report.watching("the faults"):
                     making.result()
-                clients.finish()
-            except AssertionError as error:
-                wrong.append(str(error))
+                with report.watching("the clients"):
+                    clients.finish()
             finally:
                 clients.close()
-            wrong += [*demo.wrong, *_judge(bundle, journals, say)]
+            with report.watching("the store"):
+                _judge(bundle, journals, report)
     finally:
         server.kill()
-    say(f"{demo.flows} flows of the demo's fleet in {demo.runs} runs")
-    for kind, count in sorted(made.items()):
-        say(f"{count:6} x {kind}")
-    return wrong
+    report.say(f"{demo.flows} flows of the demo's fleet in {demo.runs} runs")
+    report.counted(turns.made)
 
 
-def _judge(bundle: StorageBundle, folder: Path, say: Callable[[str], None]) -> list[str]:
+def _judge(bundle: StorageBundle, folder: Path, report: Report) -> None:
     journals = read_journals(folder)
-    wrong = list(violations(bundle, journals))
-    report = verify_store(bundle)
-    wrong += [f"{kind}: {key!r} {problem}" for key, kind, problem in report.findings]
+    for problem in violations(bundle, journals):
+        report.wrong(problem)
+    verified = verify_store(bundle)
+    for key, kind, problem in verified.findings:
+        report.wrong(f"{kind}: {key!r} {problem}")
     # What the dead held comes free by itself.
     deadline = time.monotonic() + 4 * LEASE_SEC
     while any(held.dfid.endswith("-order") for held in bundle.resource_lock.holders("seats")):
         if time.monotonic() > deadline:
-            wrong.append("a lease has not run out")
+            report.wrong("a lease has not run out")
             break
         time.sleep(0.05)
     ended = totals(journals)
     done = sum(journal.acked for journal in journals)
-    say(f"{done} operations of {len(journals)} clients, {report.checked} records verified")
-    say(
-        f"{ended.pop('unknown', 0)} outcomes unknown, {ended.pop('resolved', 0)} of them found out "
-        "by repeating and applied once; the others' clients were killed"
-    )
-    for how, count in sorted(ended.items()):
-        say(f"{count:6} x {how}")
+    report.say(f"{done} operations of {len(journals)} clients, {verified.checked} records verified")
+    # A journal tells how calls ended up to its last acknowledgement.
+    unknown, resolved = ended.pop("unknown", 0), ended.pop("resolved", 0)
+    report.say(f"{unknown} outcomes unknown, {resolved} of them found out by repeating")
+    begun = sum(journal.unacknowledged for journal in journals)
+    report.say(f"{begun} begun and never acknowledged: their clients were killed")
+    report.counted(ended)
+    if resolved != unknown:
+        report.wrong(f"{unknown - resolved} outcomes stayed unknown")
     if not done:
-        wrong.append("no client did anything")
-    return wrong
+        report.wrong("no client did anything")

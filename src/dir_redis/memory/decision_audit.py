@@ -69,7 +69,6 @@ class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
         self._chained = audit_chain
         self._chain_begin = self._chain_end = BEGINNING
         # Apart from the store's own condition, so that rows wake none but followers.
-        self._appended = threading.Condition(self._lock)
         self._rows: list[_Row] = []
         self._rows_by_flow: defaultdict[str, list[_Row]] = defaultdict(list)
         self._last_number = 0
@@ -108,7 +107,7 @@ class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
                 row = _Row(self._last_number, moment, record, end)
                 self._rows.append(row)
                 self._rows_by_flow[record.dfid].append(row)
-            self._appended.notify_all()
+            self._store.appended.notify_all()
 
     @checked
     def events_for_dfid(self, dfid: str) -> list[dict[str, Any]]:
@@ -206,7 +205,7 @@ class MemoryDecisionAuditStorage(MemoryStorage, AuditStreamStorage):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
-                self._appended.wait(min(left, threading.TIMEOUT_MAX))
+                self._store.wait(self._store.appended, left)
         return [(row.number, row) for row in rows]
 
     def _rows_after(self, dfid: str | None, number: int) -> list[_Row]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import threading
 import time
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
@@ -201,7 +200,7 @@ class MemoryEscalationStorage(MemoryStorage, EscalationQueueStorage):
                     return None
                 if request.deadline_us is not None:
                     left = min(left, (request.deadline_us - now) / 1_000_000)
-                self._store.changed.wait(min(left, threading.TIMEOUT_MAX))
+                self._store.wait(self._store.changed, left)
 
     def _put(self, dfid: str, request: _Request) -> None:
         """Let a request wait, behind all others and in the place of the flow's earlier one."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import threading
 import time
 from datetime import datetime
 from typing import Any, Unpack
@@ -102,8 +101,7 @@ class MemoryIdempotencyStorage(MemoryStorage, RunOnceStorage):
                 left = until - time.monotonic()
                 if claim.state is not ClaimState.IN_PROGRESS or left <= 0:
                     return claim
-                left = min(left, record.left_sec(now), threading.TIMEOUT_MAX)
-                self._store.changed.wait(left)
+                self._store.wait(self._store.changed, min(left, record.left_sec(now)))
 
     def _find(self, key: str, now: int) -> KeyRecord:
         record = self._records.get(key)

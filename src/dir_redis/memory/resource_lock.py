@@ -153,7 +153,7 @@ class MemoryResourceLockStorage(MemoryStorage, LeaseStorage):
                     if ticket is None:
                         ticket = self._next_number()
                         self._queue[ticket] = wanted
-                    self._store.changed.wait(self._seconds_to_wait(deadline))
+                    self._store.wait(self._store.changed, self._seconds_to_wait(deadline))
             finally:
                 if ticket is not None:
                     del self._queue[ticket]
@@ -174,7 +174,7 @@ class MemoryResourceLockStorage(MemoryStorage, LeaseStorage):
         *,
         fencing_token: int | None = None,
     ) -> None:
-        kept = self._scale.batch_to_units("used", used, self._limits)
+        kept = self._scale.batch_to_units("used", used, self._limits.reading)
         with self._lock:
             self._end_leases()
             if fencing_token is not None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from dir_redis.amounts import AmountScale
+from dir_redis.clock import MOMENTS
 from dir_redis.documents import members_of
 from dir_redis.errors import CorruptRecordError
 from dir_redis.migrate.records import Keyed
@@ -111,8 +112,8 @@ def last_of_others(orders: Sequence[str], ids: Collection[str]) -> Steps[tuple[i
     """
     replies = yield [Command("ZREVRANGE", key, (0, len(ids), "WITHSCORES")) for key in orders]
     others = (
-        (int(score), one)
-        for reply in replies
+        (moment_of(key, score) or 0, one)
+        for key, reply in zip(orders, replies, strict=True)
         for score, one in scored_pairs(reply)
         if one not in ids
     )
@@ -168,8 +169,14 @@ def end_of(found: Any) -> int | None:
     return int(milliseconds) * 1000 if milliseconds else None
 
 
-def moment_of(score: Any) -> int | None:
-    return None if score is None else int(float(score))
+def moment_of(key: str, score: Any) -> int | None:
+    """The moment that a score of a sorted set is, which a copy has to keep."""
+    if score is None:
+        return None
+    number = float(score)
+    if not number.is_integer() or int(number) not in MOMENTS:
+        raise CorruptRecordError(key, f"a score in it should be a moment, not {number}")
+    return int(number)
 
 
 def number_of(key: str, value: Any) -> int:

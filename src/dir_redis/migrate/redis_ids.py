@@ -58,7 +58,7 @@ class StoredIds:
         score, seen = "-inf", 0
         while True:
             words = (score, "+inf", "WITHSCORES", "LIMIT", seen, page)
-            pairs = scored_pairs(self._driver.run(_ask(Command("ZRANGEBYSCORE", index, words))))
+            pairs = self._driver.run(_scored_pairs(Command("ZRANGEBYSCORE", index, words)))
             yield from pairs
             if len(pairs) < page:
                 return
@@ -68,8 +68,8 @@ class StoredIds:
             score = repr(last)
 
 
-def _ask(request: Request) -> Steps[Any]:
-    return (yield request)
+def _scored_pairs(request: Request) -> Steps[list[tuple[float, str]]]:
+    return scored_pairs((yield request))
 
 
 def _once(ids: Iterable[str]) -> Iterator[str]:

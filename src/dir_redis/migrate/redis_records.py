@@ -72,7 +72,7 @@ class AgentForm(Form[Agent]):
             agent_version=fields.get("agent_version"),
             session_token=fields.get("session_token"),
             suspension_reason=fields.get("suspension_reason"),
-            heartbeat_until_us=moment_of(heartbeat),
+            heartbeat_until_us=moment_of(self._keys.agents_heartbeat(key), heartbeat),
         )
 
     def prepare(self, records: Sequence[Agent]) -> Steps[None]:
@@ -192,7 +192,9 @@ class DirtyMarkForm(Form[DirtyMark]):
         return (Look("ZSCORE", self._keys.sagas_dirty(key), key),)
 
     def parse(self, key: str, found: Found) -> DirtyMark | None:
-        marked_us, due_us = moment_of(found.parts[0]), moment_of(found.parts[1])
+        keys = self._keys
+        marked_us = moment_of(keys.sagas_dirty(key), found.parts[0])
+        due_us = moment_of(keys.sagas_due(key), found.parts[1])
         if marked_us is None:
             return None
         failed_step, partial_state = self._mark(key, found.parts[2], as_fields(found.parts[4]))

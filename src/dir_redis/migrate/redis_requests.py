@@ -42,7 +42,9 @@ class BudgetForm(Form[Budget]):
         return (Look("EXISTS", self._keys.budget(key)),)
 
     def parse(self, key: str, found: Found) -> Budget | None:
-        spent = tuple(int(float(score)) for score in found.parts[0][1::2])
+        spent = tuple(
+            moment_of(self._keys.budget(key), score) or 0 for score in found.parts[0][1::2]
+        )
         return Budget(key, spent) if spent else None
 
     def writes(self, record: Budget) -> Iterator[Write]:
@@ -87,7 +89,8 @@ class RequestForm(Form[Request]):
     def _open(self, key: str, found: Found) -> Request:
         keys = self._keys
         asked = self._asked(keys.requests_open(), key, found.parts[0])
-        requested_us, deadline_us, default = moment_of(found.parts[1]), None, None
+        requested_us = moment_of(keys.requests_pending(), found.parts[1])
+        deadline_us, default = None, None
         queued = requested_us is not None
         if found.parts[2] is not None:
             terms = TERMS.fullmatch(as_text(found.parts[2]))
@@ -103,7 +106,7 @@ class RequestForm(Form[Request]):
             return request._replace(
                 status="RESOLVED", decision=default, resolved_us=deadline_us, by_default=True
             )
-        until_us = moment_of(found.parts[3])
+        until_us = moment_of(keys.requests_claimed(), found.parts[3])
         if until_us is None:
             return request
         if found.parts[4] is None:

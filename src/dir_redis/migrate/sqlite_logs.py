@@ -9,12 +9,21 @@ from operator import attrgetter
 from typing import Any
 
 from dir_redis.audit_events import AuditRecord
-from dir_redis.errors import CorruptRecordError
 from dir_redis.ledger_entries import LedgerRecord
 from dir_redis.migrate.records import AuditRow, LedgerEntry, Transition
-from dir_redis.sqlite.columns import moment_column, read_moment
+from dir_redis.sqlite.columns import moment_column, read_columns, read_moment
 from dir_redis.sqlite.decision_audit import append_rows
 from dir_redis.sqlite.decision_ledger import append_entry
+
+_AUDIT = "decision_audit_events"
+_AUDIT_COLUMNS = ("dfid", "event", "step_id", "state", "detail_json") + (
+    "root_dfid",
+    "agent_id",
+    "severity",
+)
+_LEDGER = "decision_ledger_entries"
+_TRANSITIONS = "flow_transitions"
+_TRANSITION_COLUMNS = ("dfid", "from_status", "to_status", "root_dfid")
 
 
 class AuditRows:
@@ -22,15 +31,15 @@ class AuditRows:
         self._chained = chained
 
     select = """
-        SELECT id, dfid, timestamp, event, step_id, state, CAST(detail_json AS TEXT), root_dfid,
+        SELECT id, timestamp, dfid, event, step_id, state, CAST(detail_json AS TEXT), root_dfid,
             agent_id, severity
         FROM decision_audit_events WHERE id > ? ORDER BY id LIMIT ?
     """
 
     def row(self, found: Any) -> AuditRow:
-        row_id, dfid, timestamp, *rest = found
-        _no_blob("decision_audit_events", row_id, found[1:])
-        return AuditRow(dfid, read_moment("decision_audit_events", row_id, timestamp), *rest)
+        row_id, timestamp, *columns = found
+        dfid, *rest = read_columns(_AUDIT, row_id, _AUDIT_COLUMNS, columns)
+        return AuditRow(dfid, read_moment(_AUDIT, row_id, timestamp), *rest)
 
     def append(self, connection: sqlite3.Connection, rows: Sequence[AuditRow]) -> int:
         for moment_us, same in groupby(rows, key=attrgetter("moment_us")):
@@ -43,16 +52,15 @@ class LedgerEntries:
     """Entries, each chained to the one before it as it is appended; a flow has one."""
 
     select = """
-        SELECT id, dfid, committed_at, root_dfid, agent_id, intent_payload, context_ref,
+        SELECT id, committed_at, dfid, root_dfid, agent_id, intent_payload, context_ref,
             evidence_hash, signature
         FROM decision_ledger_entries WHERE id > ? ORDER BY id LIMIT ?
     """
 
     def row(self, found: Any) -> LedgerEntry:
-        row_id, dfid, committed_at, *rest = found
-        _no_blob("decision_ledger_entries", row_id, found[1:])
-        moment_us = read_moment("decision_ledger_entries", row_id, committed_at)
-        return LedgerEntry(dfid, moment_us, *rest)
+        row_id, committed_at, *columns = found
+        dfid, *rest = read_columns(_LEDGER, row_id, LedgerRecord._fields, columns)
+        return LedgerEntry(dfid, read_moment(_LEDGER, row_id, committed_at), *rest)
 
     def append(self, connection: sqlite3.Connection, rows: Sequence[LedgerEntry]) -> int:
         appended = 0
@@ -66,14 +74,14 @@ class LedgerEntries:
 
 class Transitions:
     select = """
-        SELECT id, dfid, created_at, from_status, to_status, root_dfid
+        SELECT id, created_at, dfid, from_status, to_status, root_dfid
         FROM flow_transitions WHERE id > ? ORDER BY id LIMIT ?
     """
 
     def row(self, found: Any) -> Transition:
-        row_id, dfid, created_at, *rest = found
-        _no_blob("flow_transitions", row_id, found[1:])
-        return Transition(dfid, read_moment("flow_transitions", row_id, created_at), *rest)
+        row_id, created_at, *columns = found
+        dfid, *rest = read_columns(_TRANSITIONS, row_id, _TRANSITION_COLUMNS, columns)
+        return Transition(dfid, read_moment(_TRANSITIONS, row_id, created_at), *rest)
 
     def append(self, connection: sqlite3.Connection, rows: Sequence[Transition]) -> int:
         connection.executemany(
@@ -88,8 +96,3 @@ class Transitions:
             ],
         )
         return len(rows)
-
-
-def _no_blob(table: str, row_id: int, columns: Sequence[object]) -> None:
-    if any(isinstance(column, bytes) for column in columns):
-        raise CorruptRecordError(f"{table} {row_id}", "a column that should be text holds a BLOB")

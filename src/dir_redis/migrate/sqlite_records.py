@@ -7,6 +7,7 @@ that has ended, in the caller's transaction.
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from dir_redis.migrate.records import (
     State,
 )
 from dir_redis.migrate.tables import FIRST_KEY, FIRST_ROW, Read, among, by_key, in_order
-from dir_redis.sqlite.columns import json_column
+from dir_redis.sqlite.columns import json_column, read_column, read_rows
 
 
 def by_key_of_two(key: str, one: str, other: str) -> str:
@@ -58,15 +59,22 @@ class Counters:
         # What the records themselves say counts too: an older version kept no number beside them.
         rows = read(
             """
-            SELECT 'reservations', MAX(
-                COALESCE((SELECT value FROM dir_redis_meta WHERE name = 'reservation_number'), 0),
-                COALESCE((SELECT MAX(token) FROM reservation_leases), 0))
-            UNION ALL SELECT 'sagas', MAX(
-                COALESCE((SELECT value FROM dir_redis_meta WHERE name = 'saga_epoch'), 0),
-                COALESCE((SELECT MAX(epoch) FROM saga_dirty_state), 0))
+            SELECT 'reservations', 'dir_redis_meta', name, 'value', value
+            FROM dir_redis_meta WHERE name = 'reservation_number'
+            UNION ALL SELECT 'sagas', 'dir_redis_meta', name, 'value', value
+            FROM dir_redis_meta WHERE name = 'saga_epoch'
+            UNION ALL SELECT 'reservations', 'reservation_leases', dfid, 'token', MAX(token)
+            FROM reservation_leases HAVING COUNT(*)
+            UNION ALL SELECT 'sagas', 'saga_dirty_state', dfid, 'epoch', MAX(epoch)
+            FROM saga_dirty_state HAVING COUNT(*)
             """
         )
-        return {name: Counter(name, value) for name, value in rows if value and name in keys}
+        last: defaultdict[str, int] = defaultdict(int)
+        for name, *number in rows:
+            last[name] = max(last[name], read_column(*number))
+        return {
+            name: Counter(name, value) for name, value in last.items() if value and name in keys
+        }
 
     def put(self, connection: sqlite3.Connection, record: Counter) -> None:
         connection.execute(
@@ -76,6 +84,17 @@ class Counters:
             """,
             (_KEPT_AS[record.name], record.value),
         )
+
+
+_AGENT = (
+    *("agent_id", "contract", "contract_version", "priority", "status", "agent_version"),
+    *("session_token", "suspension_reason", "heartbeat_until"),
+)
+_SESSION = ("dfid", "data", "base_keys", "version", "agent_id", "expires_us")
+_STATE = ("agent_id", "data", "base_keys", "version")
+_RESULT = ("key", "result", "expires_us")
+_CLAIM = ("key", "token", "owner", "until_us", "fingerprint", "completed", "forget_us")
+_MARK = ("dfid", "failed_step", "partial_state_json", "marked_us", "due_us", "epoch", "owner")
 
 
 class Agents:
@@ -91,7 +110,10 @@ class Agents:
             """,
             *keys,
         )
-        return {row[0]: Agent(row[0], row[1] or EMPTY_OBJECT, *row[2:]) for row in rows}
+        return {
+            agent_id: Agent(agent_id, contract or EMPTY_OBJECT, *rest)
+            for agent_id, contract, *rest in read_rows("agent_registry", _AGENT, rows)
+        }
 
     def put(self, connection: sqlite3.Connection, record: Agent) -> None:
         replace(
@@ -116,7 +138,10 @@ class Sessions:
             """,
             *(*keys, now),
         )
-        return {row[0]: Session(row[0], row[1] or EMPTY_OBJECT, *row[2:]) for row in rows}
+        return {
+            dfid: Session(dfid, data or EMPTY_OBJECT, *rest)
+            for dfid, data, *rest in read_rows("context_session", _SESSION, rows)
+        }
 
     def put(self, connection: sqlite3.Connection, record: Session) -> None:
         replace(
@@ -139,7 +164,10 @@ class States:
             """,
             *keys,
         )
-        return {row[0]: State(row[0], row[1] or EMPTY_OBJECT, *row[2:]) for row in rows}
+        return {
+            agent_id: State(agent_id, data or EMPTY_OBJECT, *rest)
+            for agent_id, data, *rest in read_rows("context_state", _STATE, rows)
+        }
 
     def put(self, connection: sqlite3.Connection, record: State) -> None:
         replace(
@@ -165,8 +193,13 @@ class Keys:
             f"FROM idempotency_claims WHERE key {among(keys)}",
             *keys,
         )
-        records = {key: KeyRecord(key, *result) for key, *result in results}
-        for key, token, owner, until_us, fingerprint, completed, forget_us in claims:
+        records = {
+            key: KeyRecord(key, *result)
+            for key, *result in read_rows("idempotency_cache", _RESULT, results)
+        }
+        for key, token, owner, until_us, fingerprint, completed, forget_us in read_rows(
+            "idempotency_claims", _CLAIM, claims
+        ):
             record = records.setdefault(key, KeyRecord(key))
             record.token, record.owner, record.until_us = token, owner, until_us
             record.fingerprint, record.completed = fingerprint, bool(completed)
@@ -213,7 +246,12 @@ class Marks:
             """,
             *keys,
         )
-        return {row[0]: DirtyMark(row[0], row[1], row[2] or EMPTY_OBJECT, *row[3:]) for row in rows}
+        return {
+            dfid: DirtyMark(dfid, failed_step, partial_state or EMPTY_OBJECT, *rest)
+            for dfid, failed_step, partial_state, *rest in read_rows(
+                "saga_dirty_state", _MARK, rows
+            )
+        }
 
     def put(self, connection: sqlite3.Connection, record: DirtyMark) -> None:
         replace(
@@ -232,7 +270,10 @@ class Rejections:
         rows = read(
             f"SELECT dfid, rejection_count FROM intent_retry WHERE dfid {among(keys)}", *keys
         )
-        return {dfid: Retries(dfid, count) for dfid, count in rows}
+        return {
+            dfid: Retries(dfid, count)
+            for dfid, count in read_rows("intent_retry", ("dfid", "rejection_count"), rows)
+        }
 
     def put(self, connection: sqlite3.Connection, record: Retries) -> None:
         replace(connection, "intent_retry", "dfid, rejection_count", record)
@@ -244,7 +285,7 @@ class Archivers:
 
     def find(self, read: Read, keys: Sequence[str], now: int) -> dict[str, ReaderGroup]:
         rows = read(f"SELECT name FROM audit_groups WHERE name {among(keys)}", *keys)
-        return {name: ReaderGroup(name) for (name,) in rows}
+        return {name: ReaderGroup(name) for (name,) in read_rows("audit_groups", ("name",), rows)}
 
     def put(self, connection: sqlite3.Connection, record: ReaderGroup) -> None:
         connection.execute(

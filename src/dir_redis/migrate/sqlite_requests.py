@@ -16,7 +16,7 @@ from dir_redis.migrate.records import (
 )
 from dir_redis.migrate.sqlite_records import replace
 from dir_redis.migrate.tables import FIRST_KEY, FIRST_ROW, Read, among, in_order
-from dir_redis.sqlite.columns import moment_column, read_moment
+from dir_redis.sqlite.columns import moment_column, read_column, read_columns, read_moment
 from dir_redis.sqlite.escalation import exactly
 
 
@@ -33,6 +33,7 @@ class Budgets:
             f"SELECT agent_id, created_at FROM escalation_budget WHERE agent_id {among(keys)}",
             *keys,
         ):
+            read_column("escalation_budget", agent_id, "agent_id", agent_id)
             spent[agent_id].append(read_moment("escalation_budget", agent_id, created_at))
         return {agent_id: Budget(agent_id, tuple(sorted(all_))) for agent_id, all_ in spent.items()}
 
@@ -43,6 +44,13 @@ class Budgets:
         )
 
 
+_REQUEST = (
+    *("dfid", "agent_id", "reason", "context_json", "proposal_json", "impact", "deadline_us"),
+    *("default_decision", "reviewer", "reviewer_until_us", "status", "human_decision"),
+    *("resolved_at", "decided_by", "decision_reason", "by_default"),
+)
+
+
 class Requests:
     keys = in_order("escalation_requests", "dfid")
     beginning = FIRST_ROW
@@ -51,9 +59,9 @@ class Requests:
         rows = read(
             f"""
             SELECT dfid, agent_id, reason, context_json, proposal_json, impact,
-                CAST(created_at AS TEXT), deadline_us, default_decision, reviewer,
-                reviewer_until_us, status, human_decision, CAST(resolved_at AS TEXT), decided_by,
-                decision_reason, by_default
+                deadline_us, default_decision, reviewer, reviewer_until_us, status, human_decision,
+                CAST(resolved_at AS TEXT), decided_by, decision_reason, by_default,
+                CAST(created_at AS TEXT)
             FROM escalation_requests WHERE dfid {among(keys)}
             """,
             *keys,
@@ -62,9 +70,11 @@ class Requests:
 
     @staticmethod
     def _request(row: Any, now: int) -> Request:
-        dfid, agent_id, reason, context_json, proposal_json, impact, created_at = row[:7]
-        deadline_us, default_decision, reviewer, until_us, status, decision, resolved_at = row[7:14]
-        decided_by, decision_reason, by_default = row[14:]
+        *columns, created_at = row
+        columns = read_columns("escalation_requests", row[0], _REQUEST, columns)
+        dfid, agent_id, reason, context_json, proposal_json, impact, deadline_us = columns[:7]
+        default_decision, reviewer, until_us, status, decision, resolved_at = columns[7:13]
+        decided_by, decision_reason, by_default = columns[13:]
         pending = status == "PENDING"
         resolved_us = decided_us(resolved_at)
         request = Request(

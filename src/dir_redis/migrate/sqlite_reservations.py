@@ -16,7 +16,10 @@ from dir_redis.migrate.records import (
 )
 from dir_redis.migrate.sqlite_records import by_key_of_two, replace
 from dir_redis.migrate.tables import FIRST_KEY, Read, among, by_key
+from dir_redis.sqlite.columns import read_columns, read_rows
 from dir_redis.sqlite.flow_reservations import SINCE, release_flow
+
+_HELD = ("dfid", "resource_id", "units", "since_us")
 
 
 class Capacities:
@@ -31,7 +34,10 @@ class Capacities:
             f"SELECT resource_id, units FROM resource_capacities WHERE resource_id {among(keys)}",
             *keys,
         )
-        return {rid: Capacity(rid, self._scale.to_decimal(units)) for rid, units in rows}
+        return {
+            rid: Capacity(rid, self._scale.to_decimal(units))
+            for rid, units in read_rows("resource_capacities", ("resource_id", "units"), rows)
+        }
 
     def put(self, connection: sqlite3.Connection, record: Capacity) -> None:
         rid, amount = record
@@ -47,9 +53,10 @@ class Reservations:
         self._scale = scale
 
     def find(self, read: Read, keys: Sequence[str], now: int) -> dict[str, HeldReservation]:
-        leases = read(
+        rows = read(
             f"SELECT dfid, token, until_us FROM reservation_leases WHERE dfid {among(keys)}", *keys
         )
+        leases = read_rows("reservation_leases", ("dfid", "token", "until_us"), rows)
         ended = {dfid for dfid, _, until_us in leases if until_us is not None and until_us <= now}
         records = {
             dfid: HeldReservation(dfid, (), token, until_us)
@@ -57,13 +64,14 @@ class Reservations:
             if dfid not in ended
         }
         held: defaultdict[str, list[Held]] = defaultdict(list)
-        for dfid, rid, units, since_us in read(
+        for row in read(
             f"""
             SELECT dfid, resource_id, units, {SINCE} FROM resource_locks
             WHERE dfid {among(keys)} AND units > 0 ORDER BY resource_id
             """,
             *keys,
         ):
+            dfid, rid, units, since_us = read_columns("resource_locks", row[:2], _HELD, row)
             held[dfid].append(Held(rid, self._scale.to_decimal(units), since_us))
         for dfid, parts in held.items():
             if dfid not in ended:

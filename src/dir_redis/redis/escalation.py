@@ -26,7 +26,7 @@ from dir_redis.escalations import (
 )
 from dir_redis.fleet_protocols import EscalationQueueStorage
 from dir_redis.records import Escalation, EscalationOutcome
-from dir_redis.redis.replies import as_json, as_text
+from dir_redis.redis.replies import as_json, as_moment, as_text
 from dir_redis.redis.steps import Call, Command, Steps, WaitForEntries, operation
 from dir_redis.redis.storage import RedisStorage
 
@@ -122,7 +122,8 @@ class RedisEscalationStorage(RedisStorage, EscalationQueueStorage):
             ),
         )
         outcome, spent, wait_us = as_text(reply).split()
-        return escalation(EscalationOutcome(outcome), limit, int(spent), int(wait_us))
+        wait = as_moment(self._keys.budget(agent_id), wait_us)
+        return escalation(EscalationOutcome(outcome), limit, int(spent), wait)
 
     @operation
     def claim_next(self, reviewer: str, lease_sec: float) -> Steps[dict[str, Any] | None]:
@@ -210,9 +211,9 @@ class RedisEscalationStorage(RedisStorage, EscalationQueueStorage):
         requested_us, terms, left_us, reviewer, until_us = map(as_text, others)
         request = full_request(
             _request(keys.requests_open(), dfid, document),
-            requested_us=int(requested_us),
+            requested_us=as_moment(keys.requests_pending(), requested_us),
             reviewer=reviewer or None,
-            reviewer_until_us=int(until_us) if until_us else None,
+            reviewer_until_us=as_moment(keys.requests_claimed(), until_us) if reviewer else None,
             **self._terms(terms),
         )
         return _Found(request, int(left_us) / 1_000_000 if left_us else None)
@@ -225,7 +226,7 @@ class RedisEscalationStorage(RedisStorage, EscalationQueueStorage):
         dfid = parts[: int(dfid_size)].decode()
         return full_request(
             _request(self._keys.requests_open(), dfid, parts[document:]),
-            requested_us=int(requested_us),
+            requested_us=as_moment(self._keys.requests_pending(), requested_us),
             reviewer=reviewer,
             reviewer_until_us=int(until_us),
             **self._terms(parts[int(dfid_size) : document].decode()),
@@ -234,10 +235,11 @@ class RedisEscalationStorage(RedisStorage, EscalationQueueStorage):
     def _terms(self, terms: str) -> dict[str, Any]:
         if not terms:
             return {}
+        key = self._keys.requests_terms()
         match = TERMS.fullmatch(terms)
         if match is None:
-            raise CorruptRecordError(self._keys.requests_terms(), f"{terms!r} are no terms")
-        return {"deadline_us": int(match[2]), "default_decision": match[3]}
+            raise CorruptRecordError(key, f"{terms!r} are no terms")
+        return {"deadline_us": as_moment(key, match[2]), "default_decision": match[3]}
 
     def _queue(self) -> tuple[str, ...]:
         keys = self._keys

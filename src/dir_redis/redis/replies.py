@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from typing import Any
 
+from dir_redis.clock import MOMENTS
 from dir_redis.errors import CorruptRecordError
 
+_MOMENT = re.compile(r"-?\d{1,18}", re.ASCII)
 # Without json.loads' look at its options, which costs as much as parsing a small document.
 _parse = json.JSONDecoder().decode
 
@@ -23,6 +26,11 @@ def as_text(value: Any) -> str:
 def as_optional_text(value: Any) -> str | None:
     """A reply that is a string, or nothing."""
     return None if value is None else as_text(value)
+
+
+def as_digits(value: Any) -> str:
+    """A reply that should be a number; a byte that is no UTF-8 becomes what is no digit."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def as_json(key: str, value: Any) -> Any:
@@ -47,9 +55,21 @@ def as_units(key: str, value: Any) -> int:
     """
     if value is None:
         return 0
-    digits = as_text(value)
+    digits = as_digits(value)
     if not (digits.isascii() and digits.isdigit()):
         raise CorruptRecordError(key, f"it should hold whole units, not {digits!r}")
+    return int(digits)
+
+
+def as_moment(key: str, value: Any) -> int:
+    """A stored moment, microseconds since 1970 UTC.
+
+    Raises:
+        CorruptRecordError: there is none, or it is something else.
+    """
+    digits = as_digits(value)
+    if not _MOMENT.fullmatch(digits) or int(digits) not in MOMENTS:
+        raise CorruptRecordError(key, f"it should hold a moment, not {digits or 'nothing'}")
     return int(digits)
 
 
@@ -59,7 +79,7 @@ def as_version(key: str, value: Any) -> int:
     Raises:
         CorruptRecordError: there is none, or it is something else.
     """
-    digits = as_text(value)
+    digits = as_digits(value)
     if not (digits.isascii() and digits.isdigit()):
         raise CorruptRecordError(key, f"its version should be a number, not {digits!r}")
     return int(digits)

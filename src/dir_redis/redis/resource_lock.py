@@ -111,7 +111,7 @@ class RedisResourceLockStorage(RedisStorage, LeaseStorage):
         *,
         fencing_token: int | None = None,
     ) -> Steps[None]:
-        kept = self._scale.batch_to_units("used", used, self._limits)
+        kept = self._scale.batch_to_units("used", used, self._limits.reading)
         token = "" if fencing_token is None else fencing_token
         verdict, *numbers = yield from self._changed(
             "resource_lock_settle", dfid, token, *_request(kept)

@@ -11,8 +11,12 @@ from dir_redis.clock import as_datetime
 from dir_redis.errors import SessionSupersededError
 from dir_redis.fleet_protocols import AgentSessionStorage
 from dir_redis.records import AgentSession, VersionedDocument
-from dir_redis.sqlite.columns import json_column, parse_document
+from dir_redis.sqlite.columns import json_column, parse_document, read_column, read_columns
 from dir_redis.sqlite.storage import SqliteStorage
+
+_TABLE = "agent_registry"
+_AGENT = ("contract", "priority", "status", "agent_version", "session_token")
+_STATUS = ("status", "suspension_reason")
 
 
 class SqliteAgentRegistryStorage(SqliteStorage, AgentSessionStorage):
@@ -65,10 +69,13 @@ class SqliteAgentRegistryStorage(SqliteStorage, AgentSessionStorage):
             """,
             agent_id,
         )
-        for contract, priority, status, agent_version, session_token in rows:
+        for row in rows:
+            contract, priority, status, agent_version, session_token = read_columns(
+                _TABLE, agent_id, _AGENT, row
+            )
             return {
                 "agent_id": agent_id,
-                "contract": parse_document("agent_registry", agent_id, contract),
+                "contract": parse_document(_TABLE, agent_id, contract),
                 "priority": priority,
                 "status": status,
                 "agent_version": agent_version,
@@ -94,13 +101,16 @@ class SqliteAgentRegistryStorage(SqliteStorage, AgentSessionStorage):
         rows = self._database.read(
             "SELECT status, suspension_reason FROM agent_registry WHERE agent_id = ?", agent_id
         )
-        return rows[0] if rows else None
+        for row in rows:
+            status, reason = read_columns(_TABLE, agent_id, _STATUS, row)
+            return status, reason
+        return None
 
     def list_active_agents(self) -> list[str]:
         rows = self._database.read(
             "SELECT agent_id FROM agent_registry WHERE status = 'ACTIVE' ORDER BY rowid"
         )
-        return [agent_id for (agent_id,) in rows]
+        return _agent_ids(rows)
 
     @checked
     def register(
@@ -119,6 +129,8 @@ class SqliteAgentRegistryStorage(SqliteStorage, AgentSessionStorage):
                 "SELECT status, suspension_reason FROM agent_registry WHERE agent_id = ?",
                 (agent_id,),
             ).fetchone()
+            if earlier is not None:
+                earlier = read_columns(_TABLE, agent_id, _STATUS, earlier)
             status, reason = registered_status(
                 *(earlier or (None, None)), keep_suspended=keep_suspended
             )
@@ -169,7 +181,7 @@ class SqliteAgentRegistryStorage(SqliteStorage, AgentSessionStorage):
             """,
             self._database.clock.now(),
         )
-        return [agent_id for (agent_id,) in rows]
+        return _agent_ids(rows)
 
     @checked
     def get_contract_versioned(self, agent_id: str) -> VersionedDocument:
@@ -179,7 +191,10 @@ class SqliteAgentRegistryStorage(SqliteStorage, AgentSessionStorage):
             """,
             agent_id,
         )
-        for contract, version in rows:
+        for row in rows:
+            contract, version = read_columns(
+                _TABLE, agent_id, ("contract", "contract_version"), row
+            )
             return VersionedDocument(contract or "{}", version)  # dir-core 0.1.0 may leave it empty
         return VersionedDocument(None, 0)
 
@@ -189,8 +204,11 @@ class SqliteAgentRegistryStorage(SqliteStorage, AgentSessionStorage):
             found = connection.execute(
                 "SELECT contract_version FROM agent_registry WHERE agent_id = ?", (agent_id,)
             ).fetchone()
-            if found != (expected_version,):
-                raise contract_conflict(agent_id, expected_version, found[0] if found else 0)
+            version = 0
+            if found is not None:
+                version = read_column(_TABLE, agent_id, "contract_version", *found)
+            if version != expected_version or found is None:
+                raise contract_conflict(agent_id, expected_version, version)
             connection.execute(
                 """
                 UPDATE agent_registry
@@ -204,3 +222,7 @@ class SqliteAgentRegistryStorage(SqliteStorage, AgentSessionStorage):
 
     def _after(self, seconds: float) -> int:
         return self._database.clock.now() + round(seconds * 1_000_000)
+
+
+def _agent_ids(rows: list[Any]) -> list[str]:
+    return [read_column(_TABLE, agent_id, "agent_id", agent_id) for (agent_id,) in rows]

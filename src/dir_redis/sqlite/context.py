@@ -23,12 +23,13 @@ from dir_redis.documents import (
 )
 from dir_redis.fleet_protocols import ContextMergeStorage
 from dir_redis.records import VersionedDocument
-from dir_redis.sqlite.columns import json_column, parse_document
+from dir_redis.sqlite.columns import json_column, parse_document, read_columns
 from dir_redis.sqlite.storage import SqliteStorage
 
 # Its data, version and base_keys; of no record, version 0.
 _Stored = tuple[str, int, int | None]
 _NONE: _Stored = (EMPTY_OBJECT, 0, None)
+_COLUMNS = ("data", "version", "base_keys")
 
 _SESSION = "SELECT CAST(data AS TEXT), version, base_keys FROM context_session WHERE dfid = ?"
 _STATE = "SELECT CAST(data AS TEXT), version, base_keys FROM context_state WHERE agent_id = ?"
@@ -53,7 +54,7 @@ class SqliteContextStorage(SqliteStorage, ContextMergeStorage):
         with self._database.transaction() as connection:
             self._forget_ended(connection)
             if expected_version is not None:
-                _, version, _ = _find(connection, _SESSION, dfid)
+                _, version, _ = _find(connection, _SESSION, "context_session", dfid)
                 check_version(session_of(dfid), expected_version, version)
             _write_session(connection, dfid, data_json, None, agent_id)
 
@@ -67,7 +68,7 @@ class SqliteContextStorage(SqliteStorage, ContextMergeStorage):
     ) -> None:
         with self._database.transaction() as connection:
             if expected_version is not None:
-                _, version, _ = _find(connection, _STATE, agent_id)
+                _, version, _ = _find(connection, _STATE, "context_state", agent_id)
                 check_version(state_of(agent_id), expected_version, version)
             _write_state(connection, agent_id, data_json, None)
 
@@ -78,7 +79,7 @@ class SqliteContextStorage(SqliteStorage, ContextMergeStorage):
         encoded = encode_updates(updates, self._limits)
         with self._database.transaction() as connection:
             self._forget_ended(connection)
-            stored = _find(connection, _SESSION, dfid)
+            stored = _find(connection, _SESSION, "context_session", dfid)
             data, base_keys = _merged(stored, encoded, session_of(dfid), ("context_session", dfid))
             _write_session(connection, dfid, data, base_keys, agent_id)
             return stored[1] + 1
@@ -87,7 +88,7 @@ class SqliteContextStorage(SqliteStorage, ContextMergeStorage):
     def merge_state(self, agent_id: str, updates: Mapping[str, Any]) -> int:
         encoded = encode_updates(updates, self._limits)
         with self._database.transaction() as connection:
-            stored = _find(connection, _STATE, agent_id)
+            stored = _find(connection, _STATE, "context_state", agent_id)
             data, base_keys = _merged(
                 stored, encoded, state_of(agent_id), ("context_state", agent_id)
             )
@@ -107,10 +108,10 @@ class SqliteContextStorage(SqliteStorage, ContextMergeStorage):
             f"{_SESSION} AND (expires_us IS NULL OR expires_us > ?)",
             *(dfid, self._database.clock.now()),
         )
-        return _versioned(rows)
+        return _versioned("context_session", dfid, rows)
 
     def _read_state(self, agent_id: str) -> VersionedDocument:
-        return _versioned(self._database.read(_STATE, agent_id))
+        return _versioned("context_state", agent_id, self._database.read(_STATE, agent_id))
 
     def _forget_ended(self, connection: sqlite3.Connection) -> None:
         """Delete the sessions that have ended; each write does, since nobody may ask for them."""
@@ -119,13 +120,21 @@ class SqliteContextStorage(SqliteStorage, ContextMergeStorage):
         )
 
 
-def _versioned(rows: list[_Stored]) -> VersionedDocument:
-    return VersionedDocument(*rows[0][:2]) if rows else VersionedDocument(None, 0)
+def _versioned(table: str, identifier: str, rows: list[Any]) -> VersionedDocument:
+    if not rows:
+        return VersionedDocument(None, 0)
+    data, version, _ = _stored(table, identifier, rows[0])
+    return VersionedDocument(data, version)
 
 
-def _find(connection: sqlite3.Connection, select: str, identifier: str) -> _Stored:
-    row: _Stored | None = connection.execute(select, (identifier,)).fetchone()
-    return _NONE if row is None else row
+def _find(connection: sqlite3.Connection, select: str, table: str, identifier: str) -> _Stored:
+    row = connection.execute(select, (identifier,)).fetchone()
+    return _NONE if row is None else _stored(table, identifier, row)
+
+
+def _stored(table: str, identifier: str, row: Any) -> _Stored:
+    data, version, base_keys = read_columns(table, identifier, _COLUMNS, row)
+    return data, version, base_keys
 
 
 def _merged(

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
-from pathlib import Path
 from typing import Any, Unpack
 
 from dir_redis.clock import MonotonicClock
@@ -20,7 +19,9 @@ from dir_redis.errors import (
     StorageError,
 )
 from dir_redis.limits import LimitOptions, Limits
+from dir_redis.paths import local_path, unusable
 from dir_redis.sqlite import fork_safety
+from dir_redis.sqlite.columns import read_column, text_or_bytes
 from dir_redis.sqlite.driver_errors import is_busy, storage_error
 from dir_redis.sqlite.schema import SCHEMA_VERSION, make_tables
 
@@ -49,11 +50,10 @@ class SqliteDatabase:
 
     def __init__(self, db_path: str | PathLike[str], **limits: Unpack[LimitOptions]) -> None:
         self.limits = Limits(**limits)
-        if not isinstance(db_path, str | PathLike):
-            raise TypeError(f"db_path must be a path, not {type(db_path).__name__}")
+        path = local_path("db_path", db_path)
         if str(db_path) == ":memory:":
             raise StorageConfigurationError("':memory:' names no file; use memory_storage()")
-        self.path = Path(db_path).resolve()
+        self.path = path
         self.clock = MonotonicClock()
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -61,7 +61,7 @@ class SqliteDatabase:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageConfigurationError(f"{self.path}: {error}") from error
+            raise unusable("db_path", self.path, error) from error
         fork_safety.watch(self)
         try:
             self.init_schema()
@@ -141,7 +141,7 @@ class SqliteDatabase:
                     make(connection)
                     connection.execute("INSERT INTO dir_redis_meta VALUES (?, ?)", (name, value))
                     return value
-        return int(rows[0][0])
+        return int(read_column("dir_redis_meta", name, "value", rows[0][0]))
 
     def close(self) -> None:
         """Close the file; further calls do nothing, and any other use is a StorageError."""
@@ -216,6 +216,7 @@ class SqliteDatabase:
         # NORMAL, usual under WAL, may lose the latest commits when the power fails. A reservation
         # or an idempotency result that a caller was told is kept must be there afterwards.
         connection.execute("PRAGMA synchronous = FULL")
+        connection.text_factory = text_or_bytes
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StorageConfigurationError(

@@ -10,7 +10,7 @@ from functools import partial
 from os import PathLike
 from typing import Any, Unpack
 
-from dir_redis.arguments import checked
+from dir_redis.arguments import INT64_MAX, checked
 from dir_redis.audit_events import (
     PAGE_ROWS,
     TRIM_ROWS,
@@ -30,6 +30,7 @@ from dir_redis.chain import (
     next_end,
     parse_anchor,
     report,
+    stored_end,
 )
 from dir_redis.clock import format_moment
 from dir_redis.fleet_protocols import AuditStreamStorage, EventIterator
@@ -44,15 +45,20 @@ from dir_redis.sqlite.chain_ends import (
     write_chain_begin,
     write_chain_end,
 )
-from dir_redis.sqlite.columns import as_bytes, parse_object, read_moment, text_of
+from dir_redis.sqlite.columns import (
+    as_bytes,
+    parse_object,
+    read_column,
+    read_columns,
+    read_moment,
+    text_of,
+)
 from dir_redis.sqlite.database import FIRST_PAUSE_SEC, LONGEST_PAUSE_SEC, SqliteDatabase
 from dir_redis.sqlite.storage import SqliteStorage
 
 _TABLE = "decision_audit_events"
-_SELECT = (
-    "SELECT id, dfid, root_dfid, event, timestamp, step_id, state, detail_json, severity "
-    f"FROM {_TABLE}"
-)
+_COLUMNS = ("dfid", "root_dfid", "event", "step_id", "state", "severity", "detail_json")
+_SELECT = f"SELECT id, timestamp, {', '.join(_COLUMNS)} FROM {_TABLE}"
 _CHAIN = "audit"
 _CHAINED_PAGE = (
     f"SELECT id, {as_bytes('dfid', 'event', 'step_id', 'state', 'detail_json', 'root_dfid')}, "
@@ -63,6 +69,7 @@ _LAST_LINK = (
     f"SELECT chain_number, chain_link FROM {_TABLE} "
     "WHERE id <= ? AND chain_number IS NOT NULL ORDER BY id DESC LIMIT 1"
 )
+_GROUPS = "SELECT name, archived FROM audit_groups"
 # Ids of rows that were dropped are not given out again.
 _LAST_ID = f"SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = '{_TABLE}'), 0)"
 
@@ -141,18 +148,16 @@ class SqliteDecisionAuditStorage(SqliteStorage, AuditStreamStorage):
             ((last,),) = connection.execute(_LAST_ID)
             if number > last:
                 raise not_a_cursor("cursor", cursor)
+            archived = _archived(connection.execute(f"{_GROUPS} WHERE name = ?", (group,)))
             connection.execute(
-                """
-                INSERT INTO audit_groups (name, archived) VALUES (?, ?)
-                ON CONFLICT (name) DO UPDATE SET archived = MAX(archived, excluded.archived)
-                """,
-                (group, number),
+                "INSERT OR REPLACE INTO audit_groups (name, archived) VALUES (?, ?)",
+                (group, max((number, *archived))),
             )
 
     @checked
     def get_archived(self, group: str) -> str | None:
-        rows = self._database.read("SELECT archived FROM audit_groups WHERE name = ?", group)
-        return str(rows[0][0] or "") if rows else None
+        archived = _archived(self._database.read(f"{_GROUPS} WHERE name = ?", group))
+        return str(archived[0] or "") if archived else None
 
     @checked
     def forget_group(self, group: str) -> None:
@@ -260,12 +265,10 @@ def append_rows(
 
 def _drop_oldest(connection: sqlite3.Connection, before: int, surplus_up_to: int) -> int:
     """Drop a page of the oldest rows, too old or too many, that every group has archived."""
+    archived = min(_archived(connection.execute(_GROUPS)), default=INT64_MAX)
     oldest = connection.execute(
-        f"""
-        SELECT id, timestamp FROM {_TABLE}
-        WHERE id <= COALESCE((SELECT MIN(archived) FROM audit_groups), {2**63 - 1})
-        ORDER BY id LIMIT {TRIM_ROWS}
-        """
+        f"SELECT id, timestamp FROM {_TABLE} WHERE id <= ? ORDER BY id LIMIT {TRIM_ROWS}",
+        (archived,),
     ).fetchall()
     may_go = list(
         itertools.takewhile(
@@ -276,9 +279,14 @@ def _drop_oldest(connection: sqlite3.Connection, before: int, surplus_up_to: int
         last = may_go[-1][0]
         linked = connection.execute(_LAST_LINK, (last,)).fetchone()
         if linked is not None:
-            write_chain_begin(connection, _CHAIN, ChainEnd(*linked))
+            write_chain_begin(connection, _CHAIN, stored_end(f"{_TABLE} {last}", *linked))
         connection.execute(f"DELETE FROM {_TABLE} WHERE id <= ?", (last,))
     return len(may_go)
+
+
+def _archived(rows: Iterable[Any]) -> list[int]:
+    """Up to which row the groups have archived."""
+    return [read_column("audit_groups", name, "archived", archived) for name, archived in rows]
 
 
 def _stored_link(row: Any) -> StoredLink | None:
@@ -309,7 +317,10 @@ def _rows(records: list[Any]) -> list[dict[str, Any]]:
 
 
 def _row(record: Any) -> dict[str, Any]:
-    row_id, dfid, root_dfid, event, timestamp, step_id, state, detail_json, severity = record
+    row_id, timestamp, *columns = record
+    dfid, root_dfid, event, step_id, state, severity, detail_json = read_columns(
+        _TABLE, row_id, _COLUMNS, columns
+    )
     return audit_row(
         dfid=dfid,
         root_dfid=root_dfid,

@@ -13,7 +13,14 @@ from dir_redis.ledger_entries import LedgerRecord, check_same, ledger_entry, led
 from dir_redis.protocols import VerifiedIntent
 from dir_redis.records import ChainBreak, ChainReport
 from dir_redis.sqlite.chain_ends import read_chain_end, rows_of, said_end, write_chain_end
-from dir_redis.sqlite.columns import as_bytes, moment_column, parse_object, read_moment, text_of
+from dir_redis.sqlite.columns import (
+    as_bytes,
+    moment_column,
+    parse_object,
+    read_columns,
+    read_moment,
+    text_of,
+)
 from dir_redis.sqlite.storage import SqliteStorage
 
 _CHAIN = "ledger"
@@ -81,7 +88,7 @@ def append_entry(connection: sqlite3.Connection, record: LedgerRecord, moment: i
     """
     stored = connection.execute(f"{_SELECT} WHERE dfid = ?", (record.dfid,)).fetchone()
     if stored is not None:
-        check_same(LedgerRecord(*stored[: len(record)]), record)
+        check_same(_record(stored), record)
         return
     committed_at = moment_column(moment)
     end = read_chain_end(rows_of(connection), _CHAIN)
@@ -109,8 +116,13 @@ def _stored_link(columns: list[Any], row_id: int) -> StoredLink:
     )
 
 
+def _record(row: Any) -> LedgerRecord:
+    *fields, row_id, _, _ = row
+    return LedgerRecord(*read_columns(_TABLE, row_id, LedgerRecord._fields, fields))
+
+
 def _entry(row: Any) -> dict[str, Any]:
-    *fields, row_id, committed_at, _ = row
-    record = LedgerRecord(*fields)
+    *_, row_id, committed_at, _ = row
+    record = _record(row)
     payload = parse_object(_TABLE, row_id, record.intent_payload)
     return ledger_entry(record, payload, read_moment(_TABLE, row_id, committed_at))

@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from dir_redis.arguments import checked
-from dir_redis.clock import format_moment, parse_moment
+from dir_redis.clock import MOMENTS, format_moment, parse_moment
+from dir_redis.errors import CorruptRecordError
 from dir_redis.escalations import (
     FORGOTTEN_AT_ONCE,
     MAX_WINDOW_US,
@@ -20,17 +21,32 @@ from dir_redis.escalations import (
 )
 from dir_redis.fleet_protocols import EscalationQueueStorage
 from dir_redis.records import Escalation, EscalationOutcome
-from dir_redis.sqlite.columns import lower_bound, moment_column, parse_document, read_moment
+from dir_redis.sqlite.columns import (
+    lower_bound,
+    moment_column,
+    parse_document,
+    read_columns,
+    read_moment,
+)
 from dir_redis.sqlite.database import FIRST_PAUSE_SEC, LONGEST_PAUSE_SEC
 from dir_redis.sqlite.storage import SqliteStorage
 
-_ASKED = "dfid, agent_id, reason, context_json, proposal_json, impact"
-_IN_FULL = f"""
-    SELECT {_ASKED}, status, CAST(created_at AS TEXT), deadline_us, default_decision, reviewer,
-        reviewer_until_us, human_decision, CAST(resolved_at AS TEXT), decided_by, decision_reason,
-        by_default
-    FROM escalation_requests
-"""
+_TABLE = "escalation_requests"
+_COLUMNS = (
+    *("dfid", "agent_id", "reason", "context_json", "proposal_json", "impact", "status"),
+    *("deadline_us", "default_decision", "reviewer", "reviewer_until_us", "human_decision"),
+    *("decided_by", "decision_reason", "by_default", "resolved_at"),
+)
+_ASKED = ", ".join(_COLUMNS[:6])
+_IN_FULL = (
+    f"SELECT {', '.join(_COLUMNS[:-1])}, CAST(resolved_at AS TEXT), CAST(created_at AS TEXT) "
+    f"FROM {_TABLE}"
+)
+# Not what is spoilt, which would keep everybody's requests from being decided.
+_OVERDUE = (
+    f"status = 'PENDING' AND deadline_us BETWEEN {MOMENTS[0]} AND ? "
+    "AND typeof(deadline_us) = 'integer'"
+)
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 
 
@@ -153,7 +169,8 @@ class SqliteEscalationStorage(SqliteStorage, EscalationQueueStorage):
                 (reviewer, now + microseconds(lease_sec), *oldest),
             )
             row = connection.execute(f"{_IN_FULL} WHERE rowid = ?", oldest).fetchone()
-            return _in_full(row, now)
+        # A spoilt request is found here, with its claim standing: so it keeps no others back.
+        return _in_full(row, now)
 
     @checked
     def resolve(
@@ -274,9 +291,7 @@ def _decide(
 def _meet_deadlines(connection: sqlite3.Connection, now: int) -> None:
     """Let every deadline that has passed decide its request."""
     overdue = connection.execute(
-        "SELECT rowid, deadline_us FROM escalation_requests "
-        "WHERE status = 'PENDING' AND deadline_us <= ?",
-        (now,),
+        f"SELECT rowid, deadline_us FROM {_TABLE} WHERE {_OVERDUE}", (now,)
     ).fetchall()
     connection.executemany(
         """
@@ -294,30 +309,37 @@ def exactly(text: str) -> str | bytes:
 
 
 def _asked(row: tuple[Any, ...]) -> dict[str, Any]:
-    dfid, agent_id, reason, context_json, proposal_json, impact = row
+    dfid, agent_id, reason, context_json, proposal_json, impact = read_columns(
+        _TABLE, row[0], _COLUMNS[:6], row
+    )
     return pending_request(
         dfid,
         agent_id,
         reason,
-        parse_document("escalation_requests", dfid, context_json),
-        parse_document("escalation_requests", dfid, proposal_json),
+        parse_document(_TABLE, dfid, context_json),
+        parse_document(_TABLE, dfid, proposal_json),
         impact,
     )
 
 
 def _is_overdue(row: tuple[Any, ...], now: int) -> bool:
-    status, _, deadline_us = row[6:9]
+    status, deadline_us = read_columns(_TABLE, row[0], _COLUMNS[6:8], row[6:8])
     return status == "PENDING" and deadline_us is not None and deadline_us <= now
 
 
 def _in_full(row: tuple[Any, ...], now: int) -> dict[str, Any]:
-    asked, status, requested_at, deadline_us, default_decision = row[:6], *row[6:10]
-    reviewer, until_us, decision, resolved_at, decided_by, reason, by_default = row[10:]
+    *columns, requested_at = row
+    status, deadline_us, default_decision, reviewer, until_us, *decided = read_columns(
+        _TABLE, row[0], _COLUMNS[6:], columns[6:]
+    )
+    decision, decided_by, reason, by_default, resolved_at = decided
+    if status not in ("PENDING", "RESOLVED"):
+        raise CorruptRecordError(f"{_TABLE} {row[0]!r}", f"its status is {status!r}")
     pending = status == "PENDING"
     leased = pending and until_us > now
     return full_request(
-        _asked(asked),
-        requested_us=read_moment("escalation_requests", row[0], requested_at),
+        _asked(row[:6]),
+        requested_us=read_moment(_TABLE, row[0], requested_at),
         deadline_us=deadline_us,
         default_decision=default_decision,
         reviewer=reviewer if leased else None,

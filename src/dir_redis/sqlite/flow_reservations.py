@@ -15,6 +15,8 @@ from typing import Any
 from dir_redis.admission import lease_lost, next_number
 from dir_redis.amounts import AmountScale
 from dir_redis.arguments import INT64_MAX
+from dir_redis.clock import MOMENTS
+from dir_redis.sqlite.columns import read_column
 
 # Rows of dir-core 0.1.0 know the second only.
 SINCE = "COALESCE(since_us, 1000000 * CAST(strftime('%s', acquired_at) AS INTEGER))"
@@ -25,7 +27,8 @@ _LOOK = f"""
     WITH asked (rid, flow, now, place) AS (VALUES (?, ?, ?, ?))
     SELECT
         COALESCE((SELECT units FROM resource_totals WHERE resource_id = rid), 0) - COALESCE((
-            SELECT SUM(units) FROM reservation_leases AS lease CROSS JOIN resource_locks AS lock
+            SELECT SUM(CAST(units AS INTEGER))
+            FROM reservation_leases AS lease CROSS JOIN resource_locks AS lock
             ON lock.dfid = lease.dfid AND resource_id = rid WHERE until_us <= now), 0),
         units,
         {SINCE},
@@ -82,13 +85,14 @@ def look(
     ticket = INT64_MAX if before is None else before
     for rid in resource_ids:
         ((total, own, since, capacity, queued),) = execute(_LOOK, (rid, dfid, now, ticket))
-        view.others[rid] = total - (own or 0)
+        view.others[rid] = read_column("resource_totals", rid, "units", total)
         if own:
-            view.held[rid] = own
+            view.held[rid] = read_column("resource_locks", (dfid, rid), "units", own)
+            view.others[rid] -= own
             if since is not None:
-                view.since[rid] = since
+                view.since[rid] = read_column("resource_locks", (dfid, rid), "since_us", since)
         if capacity is not None:
-            view.declared[rid] = capacity
+            view.declared[rid] = read_column("resource_capacities", rid, "units", capacity)
         if queued:
             view.queued.add(rid)
     return view
@@ -104,7 +108,10 @@ def forget_the_dead(connection: sqlite3.Connection, now: int) -> None:
         (now,),
     )
     connection.execute("DELETE FROM reservation_leases WHERE until_us <= ?", (now,))
-    connection.execute("DELETE FROM reservation_queue WHERE dead_at_us <= ?", (now,))
+    # Text and bytes, which are no moments, compare greater than all numbers.
+    connection.execute(
+        f"DELETE FROM reservation_queue WHERE dead_at_us <= ? OR dead_at_us > {MOMENTS[-1]}", (now,)
+    )
 
 
 def hold(
@@ -164,7 +171,7 @@ def check_token(connection: sqlite3.Connection, dfid: str, token: int) -> None:
         LeaseLostError: it is not.
     """
     rows = connection.execute("SELECT token FROM reservation_leases WHERE dfid = ?", (dfid,))
-    if rows.fetchall() != [(token,)]:
+    if token not in [read_column("reservation_leases", dfid, "token", given) for (given,) in rows]:
         raise lease_lost(dfid, token)
 
 
@@ -197,7 +204,8 @@ def leave_queue(connection: sqlite3.Connection, ticket: int) -> None:
 def _give_number(connection: sqlite3.Connection, now: int) -> int:
     select = "SELECT value FROM dir_redis_meta WHERE name = 'reservation_number'"
     rows = connection.execute(select).fetchall()
-    number = next_number(rows[0][0] if rows else 0, now)
+    last = read_column("dir_redis_meta", "reservation_number", "value", rows[0][0]) if rows else 0
+    number = next_number(last, now)
     connection.execute(
         "INSERT OR REPLACE INTO dir_redis_meta (name, value) VALUES ('reservation_number', ?)",
         (number,),

@@ -15,16 +15,16 @@ from typing import Any
 from dir_redis.arguments import checked
 from dir_redis.claims import KeyRecord, held_claim
 from dir_redis.clock import as_datetime
-from dir_redis.errors import CorruptRecordError
 from dir_redis.fleet_protocols import RunOnceStorage
 from dir_redis.json_codec import encode_value
 from dir_redis.run_once import Claim, ClaimState
-from dir_redis.sqlite.columns import json_column, parse_document
+from dir_redis.sqlite.columns import json_column, parse_document, read_column, read_columns
 from dir_redis.sqlite.database import FIRST_PAUSE_SEC, LONGEST_PAUSE_SEC
 from dir_redis.sqlite.storage import SqliteStorage
 
 _FORGOTTEN_AT_ONCE = 100
 
+_CLAIM = ("token", "owner", "until_us", "fingerprint", "completed", "forget_us")
 _RECORD = """
     SELECT CAST(cache.result AS TEXT), cache.expires_us, claims.token, claims.owner,
         claims.until_us, claims.fingerprint, claims.completed, claims.forget_us
@@ -47,7 +47,11 @@ class SqliteIdempotencyStorage(SqliteStorage, RunOnceStorage):
             key,
             self._database.clock.now(),
         )
-        return parse_document("idempotency_cache", key, rows[0][0]) if rows else None
+        for (result,) in rows:
+            text = read_column("idempotency_cache", key, "result", result)
+            parsed: dict[str, Any] = parse_document("idempotency_cache", key, text)
+            return parsed
+        return None
 
     @checked
     def set(self, key: str, result: Any) -> None:
@@ -112,10 +116,12 @@ class SqliteIdempotencyStorage(SqliteStorage, RunOnceStorage):
 
 
 def _record(key: str, row: tuple[Any, ...]) -> KeyRecord:
-    result, expires_us, token, owner, until_us, fingerprint, completed, forget_us = row
-    for number in (expires_us, token, until_us, forget_us):
-        if not isinstance(number, int | None):
-            raise CorruptRecordError(f"idempotency_claims {key!r}", f"{number!r} is no integer")
+    result, expires_us, *claim = row
+    if result is not None:
+        read_columns("idempotency_cache", key, ("result", "expires_us"), (result, expires_us))
+    token, owner, until_us, fingerprint, completed, forget_us = read_columns(
+        "idempotency_claims", key, _CLAIM, claim
+    )
     return KeyRecord(
         key,
         result,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dir_redis.arguments import INT64_MAX, checked
-from dir_redis.errors import CorruptRecordError
 from dir_redis.fleet_protocols import RetryLimitStorage
 from dir_redis.records import RetryCount
+from dir_redis.sqlite.columns import read_column
 from dir_redis.sqlite.storage import SqliteStorage
+
+_COUNT = "SELECT rejection_count FROM intent_retry WHERE dfid = ?"
 
 
 class SqliteIntentRetryStorage(SqliteStorage, RetryLimitStorage):
@@ -14,8 +18,7 @@ class SqliteIntentRetryStorage(SqliteStorage, RetryLimitStorage):
 
     @checked
     def get_count(self, dfid: str) -> int:
-        rows = self._database.read("SELECT rejection_count FROM intent_retry WHERE dfid = ?", dfid)
-        return rows[0][0] if rows else 0
+        return _count(dfid, self._database.read(_COUNT, dfid))
 
     @checked
     def set_count(self, dfid: str, count: int) -> None:
@@ -33,15 +36,14 @@ class SqliteIntentRetryStorage(SqliteStorage, RetryLimitStorage):
     @checked
     def increment(self, dfid: str, limit: int | None = None) -> RetryCount:
         with self._database.transaction() as connection:
-            rows = connection.execute(
-                "SELECT rejection_count FROM intent_retry WHERE dfid = ?", (dfid,)
-            ).fetchall()
-            last = rows[0][0] if rows else 0
-            if not isinstance(last, int):
-                raise CorruptRecordError(f"intent_retry {dfid!r}", "its count is no integer")
+            last = _count(dfid, connection.execute(_COUNT, (dfid,)).fetchall())
             count = min(last + 1, INT64_MAX)
             connection.execute(
                 "INSERT OR REPLACE INTO intent_retry (dfid, rejection_count) VALUES (?, ?)",
                 (dfid, count),
             )
         return RetryCount.of(count, limit)
+
+
+def _count(dfid: str, rows: list[Any]) -> int:
+    return read_column("intent_retry", dfid, "rejection_count", rows[0][0]) if rows else 0

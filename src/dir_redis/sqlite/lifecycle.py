@@ -12,7 +12,7 @@ from dir_redis.errors import TransitionConflictError
 from dir_redis.fleet_protocols import FlowStatusStorage
 from dir_redis.limits import LimitOptions
 from dir_redis.log_rows import transition_row
-from dir_redis.sqlite.columns import moment_column, read_moment
+from dir_redis.sqlite.columns import moment_column, read_column, read_columns, read_moment
 from dir_redis.sqlite.database import SqliteDatabase
 from dir_redis.sqlite.decision_audit import append_rows
 from dir_redis.sqlite.flow_reservations import release_flow
@@ -24,6 +24,8 @@ from dir_redis.transitions import (
     check_transition,
 )
 
+_TABLE = "flow_transitions"
+_COLUMNS = ("dfid", "root_dfid", "from_status", "to_status")
 _LATEST = "SELECT to_status FROM flow_transitions WHERE dfid = ? ORDER BY id DESC LIMIT 1"
 
 
@@ -66,13 +68,10 @@ class SqliteLifecycleStorage(SqliteStorage, FlowStatusStorage):
         )
         return [
             transition_row(
-                dfid=flow,
-                root_dfid=root_dfid,
-                from_status=from_status,
-                to_status=to_status,
-                moment=read_moment("flow_transitions", row_id, created_at),
+                **dict(zip(_COLUMNS, read_columns(_TABLE, row_id, _COLUMNS, columns), strict=True)),
+                moment=read_moment(_TABLE, row_id, created_at),
             )
-            for row_id, flow, root_dfid, from_status, to_status, created_at in rows
+            for row_id, *columns, created_at in rows
         ]
 
     @checked
@@ -87,14 +86,14 @@ class SqliteLifecycleStorage(SqliteStorage, FlowStatusStorage):
     ) -> None:
         check_transition(allowed, expected, to)
         with self._database.transaction() as connection:
-            status = _status(connection.execute(_LATEST, (dfid,)).fetchall())
+            status = _status(dfid, connection.execute(_LATEST, (dfid,)).fetchall())
             if (INITIAL_STATUS if status is None else status) != expected:
                 raise TransitionConflictError(dfid, expected, status)
             _append(connection, dfid, expected, to, root_dfid, self._database.clock.now())
 
     @checked
     def current_status(self, dfid: str) -> str | None:
-        return _status(self._database.read(_LATEST, dfid))
+        return _status(dfid, self._database.read(_LATEST, dfid))
 
     @checked
     def close_flow(
@@ -113,7 +112,7 @@ class SqliteLifecycleStorage(SqliteStorage, FlowStatusStorage):
         row = AuditRecord(dfid, event, "", status, encoded, root_dfid, agent_id, "INFO")
         with self._database.transaction() as connection:
             moment = self._database.clock.now()
-            latest = _status(connection.execute(_LATEST, (dfid,)).fetchall())
+            latest = _status(dfid, connection.execute(_LATEST, (dfid,)).fetchall())
             has = INITIAL_STATUS if latest is None else latest
             closing = has != status
             if closing and expected is not None and has != expected:
@@ -127,8 +126,8 @@ class SqliteLifecycleStorage(SqliteStorage, FlowStatusStorage):
             return closing
 
 
-def _status(latest: list[Any]) -> str | None:
-    return latest[0][0] if latest else None
+def _status(dfid: str, latest: list[Any]) -> str | None:
+    return read_column(_TABLE, dfid, "to_status", latest[0][0]) if latest else None
 
 
 def _append(

@@ -10,7 +10,11 @@ from __future__ import annotations
 import sqlite3
 
 from dir_redis.amounts import AmountScale
-from dir_redis.errors import NamespaceMismatchError, StorageConfigurationError
+from dir_redis.errors import (
+    CorruptRecordError,
+    NamespaceMismatchError,
+    StorageConfigurationError,
+)
 from dir_redis.sqlite.database import SqliteDatabase
 from dir_redis.sqlite.schema import add_column
 
@@ -59,6 +63,10 @@ def agree_on_scale(database: SqliteDatabase, scale: AmountScale) -> None:
 def _count_in_units(
     connection: sqlite3.Connection, database: SqliteDatabase, scale: AmountScale
 ) -> None:
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'resource_totals'").fetchall():
+        raise CorruptRecordError(
+            "dir_redis_meta 'amount_places'", "it is gone, and there are totals"
+        )
     add_column(connection, "resource_locks", "units INTEGER")
     for statement in (*_TABLES, *_triggers(scale)):
         connection.execute(statement)

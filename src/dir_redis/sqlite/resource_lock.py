@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from os import PathLike
-from typing import Unpack
+from typing import Any, Unpack
 
 from dir_redis.admission import (
     LOOK_AGAIN_SEC,
@@ -22,7 +22,6 @@ from dir_redis.amounts import DEFAULT_PLACES, AmountScale, admit
 from dir_redis.arguments import checked
 from dir_redis.clock import as_datetime
 from dir_redis.errors import (
-    CorruptRecordError,
     InsufficientCapacityError,
     ResourceContentionError,
     StorageError,
@@ -30,6 +29,7 @@ from dir_redis.errors import (
 from dir_redis.fleet_protocols import LeaseStorage
 from dir_redis.limits import LimitOptions
 from dir_redis.reservations import Holder, Reservation
+from dir_redis.sqlite.columns import read_column, read_columns
 from dir_redis.sqlite.database import FIRST_PAUSE_SEC, LONGEST_PAUSE_SEC, SqliteDatabase
 from dir_redis.sqlite.flow_reservations import (
     HOLDERS,
@@ -48,6 +48,9 @@ from dir_redis.sqlite.flow_reservations import (
 from dir_redis.sqlite.reservations import agree_on_scale
 from dir_redis.sqlite.storage import SqliteStorage
 from dir_redis.told_amounts import ToldAmounts
+
+_HELD = ("dfid", "units", "since_us")
+_LEASE = ("until_us", "token")
 
 
 class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
@@ -195,7 +198,7 @@ class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
         *,
         fencing_token: int | None = None,
     ) -> None:
-        kept = self._scale.batch_to_units("used", used, self._limits)
+        kept = self._scale.batch_to_units("used", used, self._limits.reading)
         with self._database.transaction() as connection:
             now = self._database.clock.now()
             forget_the_dead(connection, now)
@@ -217,16 +220,7 @@ class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
     @checked
     def holders(self, resource_id: str) -> list[Holder]:
         rows = self._database.read(HOLDERS, resource_id, self._database.clock.now())
-        return [
-            Holder(
-                dfid,
-                self._scale.to_decimal(units),
-                self._moment(dfid, resource_id, since),
-                None if until is None else as_datetime(until),
-                token,
-            )
-            for dfid, units, since, until, token in rows
-        ]
+        return [self._holder(resource_id, *row) for row in rows]
 
     @checked
     def set_capacity(self, resource_id: str, capacity: float | Decimal | None) -> None:
@@ -247,7 +241,11 @@ class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
         rows = self._database.read(
             "SELECT units FROM resource_capacities WHERE resource_id = ?", resource_id
         )
-        return self._scale.to_decimal(rows[0][0]) if rows else None
+        for (units,) in rows:
+            return self._scale.to_decimal(
+                read_column("resource_capacities", resource_id, "units", units)
+            )
+        return None
 
     def _decide(
         self, wanted: Mapping[str, int], brought: Mapping[str, int], view: View
@@ -293,10 +291,16 @@ class SqliteResourceLockStorage(SqliteStorage, LeaseStorage):
             except (InsufficientCapacityError, ValueError):
                 return  # waiting has become pointless, which the caller's next look finds too
 
-    @staticmethod
-    def _moment(dfid: str, resource_id: str, microseconds: int | None) -> datetime:
-        if microseconds is None:
-            raise CorruptRecordError(
-                f"resource_locks {(dfid, resource_id)!r}", "acquired_at is no moment"
-            )
-        return as_datetime(microseconds)
+    def _holder(self, resource_id: str, dfid: Any, *columns: Any) -> Holder:
+        units, since, until, token = columns
+        dfid, units, since = read_columns(
+            "resource_locks", (dfid, resource_id), _HELD, (dfid, units, since)
+        )
+        until, token = read_columns("reservation_leases", dfid, _LEASE, (until, token))
+        return Holder(
+            dfid,
+            self._scale.to_decimal(units),
+            as_datetime(since),
+            None if until is None else as_datetime(until),
+            token,
+        )

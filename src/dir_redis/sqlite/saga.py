@@ -6,14 +6,16 @@ import sqlite3
 from datetime import datetime
 from typing import Any
 
-from dir_redis.arguments import checked
+from dir_redis.arguments import INT64_MAX, checked
 from dir_redis.claims import compensation_lost
 from dir_redis.clock import as_datetime
-from dir_redis.errors import CorruptRecordError
 from dir_redis.fleet_protocols import SagaClaimStorage
 from dir_redis.records import DirtyClaim
-from dir_redis.sqlite.columns import parse_document
+from dir_redis.sqlite.columns import parse_document, read_column, read_columns
 from dir_redis.sqlite.storage import SqliteStorage
+
+_TABLE = "saga_dirty_state"
+_MARK = ("failed_step", "partial_state_json")
 
 
 class SqliteSagaStorage(SqliteStorage, SagaClaimStorage):
@@ -39,17 +41,18 @@ class SqliteSagaStorage(SqliteStorage, SagaClaimStorage):
 
     def get_dirty_flows(self) -> list[str]:
         rows = self._database.read("SELECT dfid FROM saga_dirty_state ORDER BY rowid")
-        return [dfid for (dfid,) in rows]
+        return [read_column(_TABLE, dfid, "dfid", dfid) for (dfid,) in rows]
 
     @checked
     def get_dirty_state(self, dfid: str) -> dict[str, Any] | None:
         rows = self._database.read(
             "SELECT failed_step, partial_state_json FROM saga_dirty_state WHERE dfid = ?", dfid
         )
-        for failed_step, partial_state_json in rows:
+        for row in rows:
+            failed_step, partial_state_json = read_columns(_TABLE, dfid, _MARK, row)
             return {
                 "failed_step": failed_step,
-                "partial_state": parse_document("saga_dirty_state", dfid, partial_state_json),
+                "partial_state": parse_document(_TABLE, dfid, partial_state_json),
             }
         return None
 
@@ -69,10 +72,10 @@ class SqliteSagaStorage(SqliteStorage, SagaClaimStorage):
             ).fetchone()
             if row is None:
                 return None
-            rowid, claimed, failed_step, partial_state_json, last_epoch = row
-            if not isinstance(last_epoch, int):
-                raise CorruptRecordError(f"saga_dirty_state {claimed!r}", "its epoch is no integer")
-            epoch = max(last_epoch + 1, _latest_epoch(connection) + 1, now)
+            rowid, claimed, *mark, last_epoch = row
+            # A spoilt mark is found below, with its claim standing: so it keeps no others back.
+            known = last_epoch if isinstance(last_epoch, int) and last_epoch < INT64_MAX else 0
+            epoch = max(known + 1, _latest_epoch(connection) + 1, now)
             until = now + round(lease_sec * 1_000_000)
             connection.execute(
                 "UPDATE saga_dirty_state SET epoch = ?, owner = ?, due_us = ? WHERE rowid = ?",
@@ -82,7 +85,10 @@ class SqliteSagaStorage(SqliteStorage, SagaClaimStorage):
                 "INSERT OR REPLACE INTO dir_redis_meta (name, value) VALUES ('saga_epoch', ?)",
                 (epoch,),
             )
-        partial_state = parse_document("saga_dirty_state", claimed, partial_state_json)
+        claimed, failed_step, partial_state_json, _ = read_columns(
+            _TABLE, claimed, ("dfid", *_MARK, "epoch"), (claimed, *mark, last_epoch)
+        )
+        partial_state = parse_document(_TABLE, claimed, partial_state_json)
         return DirtyClaim(claimed, epoch, failed_step, partial_state, as_datetime(until))
 
     @checked
@@ -132,10 +138,7 @@ def _latest_epoch(connection: sqlite3.Connection) -> int:
     """The latest epoch of all, which a flow that was cleared leaves behind."""
     select = "SELECT value FROM dir_redis_meta WHERE name = 'saga_epoch'"
     rows = connection.execute(select).fetchall()
-    latest = rows[0][0] if rows else 0
-    if not isinstance(latest, int):
-        raise CorruptRecordError("dir_redis_meta 'saga_epoch'", "it is no integer")
-    return latest
+    return read_column("dir_redis_meta", "saga_epoch", "value", rows[0][0]) if rows else 0
 
 
 def _check_claimed(changed: sqlite3.Cursor, dfid: str, epoch: int) -> None:

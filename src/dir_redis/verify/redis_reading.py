@@ -11,7 +11,7 @@ from dir_redis.arguments import INT64_MAX
 from dir_redis.errors import CorruptRecordError
 from dir_redis.redis.driver import RedisDriver
 from dir_redis.redis.keys import Keys
-from dir_redis.redis.replies import as_fields, as_json, as_optional_text, as_text
+from dir_redis.redis.replies import as_digits, as_fields, as_json, as_text
 from dir_redis.redis.steps import Argument, Call, Request, Steps
 from dir_redis.verify.report import Finding, Trouble
 
@@ -149,9 +149,12 @@ def _ask(request: Request) -> Steps[Any]:
 # Reading parts
 
 
-def score_of(part: Any) -> int | None:
-    """A score, all of which are whole numbers here."""
-    return None if part is None else int(float(part))
+def score_of(part: Any) -> int | float | None:
+    """A score, all of which are whole numbers here, unless somebody has spoilt them."""
+    if part is None:
+        return None
+    score = float(part)
+    return int(score) if score.is_integer() else score
 
 
 def fields_of(part: Any) -> dict[str, str]:
@@ -170,7 +173,7 @@ def number_in(key: str, what: str, text: Any, *, least: int = 0, most: int = INT
     Raises:
         CorruptRecordError: it is none, less than the least, or more than the most.
     """
-    digits = as_optional_text(text)
+    digits = None if text is None else as_digits(text)
     if digits is None or not re.fullmatch(r"\d+", digits, re.ASCII):
         raise CorruptRecordError(key, f"{what} should be a whole number, not {digits!r}")
     number = int(digits) if len(digits) <= len(str(INT64_MAX)) else INT64_MAX + 1
