@@ -16,6 +16,7 @@
 -- Reply: "CLAIMED <until> <requested> <d> <t> <dfid><terms><request>": moments in microseconds, the
 -- bytes of the dfid and of the terms (0 without a deadline), and then these, one after the other. Of
 -- a spoilt request what is not there is "": it is taken all the same, so that it keeps no others back.
+-- "HELD <until> <dfid>" to a repeated request: read it, if it still is the reviewer's until then;
 -- "NONE" if no request waits; "MORE" if many leases or deadlines are over, and some were seen to
 local pending_key, unclaimed_key, claimed_key = KEYS[1], KEYS[2], KEYS[3]
 local reviewers_key, terms_key, open_key = KEYS[5], KEYS[6], KEYS[7]
@@ -59,5 +60,5 @@ return once(function()
   redis.call('HSET', reviewers_key, dfid, reviewer)
   local asked = requested and as_digits(tonumber(requested)) or ''
   local head = string.format('CLAIMED %s %s %d %d ', ends, asked, #dfid, #terms)
-  return head .. dfid .. terms .. request
+  return head .. dfid .. terms .. request, 'HELD ' .. ends .. ' ' .. dfid
 end)

@@ -54,13 +54,13 @@ end
 
 return once(function()
   local now = server_time()
+  local number = next_number(locks, now) -- fails before anything is written
   local freed, more = sweep(locks, now, ARGV[3])
   if more then
     wake(locks, freed, now)
     return 'AGAIN'
   end
   local ticket = locks.crowded and redis.call('ZSCORE', locks[WAITING], ARGV[3]) and ARGV[3]
-  local number = next_number(locks, now)
   local flow = read_flow(locks, dfid)
   local room = read_room(locks, flow, request)
   local refusal, new_totals = judge(room, request)

@@ -14,7 +14,8 @@
 -- ARGV[4] = the operation's number in its session
 -- ARGV[5] = how long the session is kept, milliseconds
 -- Reply: "CLAIMED <epoch> <until> <bytes of the dfid> <dfid><mark>", until in microseconds; without a
--- mark, the flow was marked under schema 1; "NONE" if no flow waits, or not that one; "MORE" if many
+-- mark, the flow was marked under schema 1; "HELD <epoch> <until> <dfid>" to a repeated request: read
+-- its mark, if that claim still stands; "NONE" if no flow waits, or not that one; "MORE" if many
 -- leases are over, and some were seen to: call again
 local due_key, claimed_key, marks_key = KEYS[1], KEYS[2], KEYS[3]
 local claims_key, counter_key = KEYS[4], KEYS[5]
@@ -67,5 +68,6 @@ return once(function()
   redis.call('ZREM', due_key, dfid)
   redis.call('ZADD', claimed_key, ends, dfid)
   redis.call('HSET', claims_key, dfid, epoch .. ' ' .. ends .. ' ' .. owner)
-  return string.format('CLAIMED %s %s %d ', epoch, ends, #dfid) .. dfid .. mark
+  local claimed = string.format('CLAIMED %s %s %d ', epoch, ends, #dfid) .. dfid .. mark
+  return claimed, 'HELD ' .. epoch .. ' ' .. ends .. ' ' .. dfid
 end)

@@ -166,10 +166,13 @@ local function sweep(locks, now, own_ticket)
   return touched, more
 end
 
+-- Above 2^53 - 1 two numbers in a row may be the same to Lua.
+local LARGEST_NUMBER = 9007199254740991
+
 -- The next token or ticket: it rises also if the last one was lost, being at least the time.
 local function next_number(locks, now)
   local last = redis.call('GET', locks[COUNTER]) or '0'
-  if not string.find(last, '^%d+$') then
+  if not string.find(last, '^%d+$') or tonumber(last) >= LARGEST_NUMBER then
     error('DIRCORRUPT ' .. locks.before + COUNTER)
   end
   return as_digits(math.max(tonumber(last) + 1, now))

@@ -7,8 +7,8 @@
 --
 -- apply: a function that does the write and returns its reply, a string; and, if that may be long, a
 -- short one that is kept in its place and that a request sent again gets. It has to tell the client
--- enough to go on, such as 'AGAIN': ask anew, with a new number. Only a reply whose write may be done
--- twice can be replaced so.
+-- enough to go on: 'AGAIN', ask anew, with a new number, where the write may be done twice; or where
+-- to read what it would have been told, and how to see that it is still so.
 local function once(apply)
   local session_key = KEYS[#KEYS]
   local number = ARGV[#ARGV - 1]

@@ -101,7 +101,8 @@ class StorageUnavailableError(StorageError):
 class UnconfirmedWriteError(StorageError):
     """A write was applied, but could not be confirmed as durable in time; it is not undone.
 
-    It is there now, and may be lost in a crash or failover of the server. Nothing needs to be
+    It is there now, and may be lost in a crash or failover of the server. Where there was nothing
+    to write (no request waits, say), what made that so may be lost. Nothing needs to be
     called again; stop relying on it, or wait until the store is sound again.
 
     Attributes:
@@ -118,9 +119,10 @@ class UnconfirmedWriteError(StorageError):
 
     def __str__(self) -> str:
         what = "the disk" if self.wanted == "disk" else f"{self.confirmed} replicas"
+        few = "not even" if self.wanted == "disk" else "only"
         return (
-            f"the write was applied but not confirmed: {self.wanted!r} was asked for, and in time "
-            f"{'not even ' if self.wanted == 'disk' else 'only '}{what} had it"
+            "what was written, if anything, was applied but not confirmed: "
+            f"{self.wanted!r} was asked for, and in time {few} {what} had it"
         )
 
 

@@ -282,6 +282,8 @@ class RunOnceStorage(IdempotencyStorage, Protocol):
             FingerprintMismatchError: the key belongs to another payload.
             LeaseLostError: the step was run here, but somebody else took the claim meanwhile;
                 their result counts.
+            UnconfirmedWriteError: with the result of the step, if it was run, here or before; with
+                None if it was not begun, for want of a claim that is confirmed.
         """
         return run_once(
             self,

@@ -20,6 +20,10 @@ class KeepAlive:
     lease counts as lost when the store says so, or when it has run out by this process's clock
     without a renewal.
 
+    A renewal that could not be confirmed as durable (UnconfirmedWriteError) is none, though the
+    server applied it: so did perhaps an old primary that is cut off, while the new one gives the
+    same to others.
+
     Args:
         renew: renews the lease; raises LeaseLostError when it is somebody else's.
         lease_sec: the lease's length, seconds.

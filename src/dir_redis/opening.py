@@ -91,6 +91,7 @@ def open_storage(url: str | None = None, **options: Unpack[RedisOptions]) -> Sto
         NamespaceMismatchError: the store was made with other settings.
         StorageUnavailableError: the server cannot be reached.
         StorageRefusedError: the server refuses: a password, a permission, a database.
+        UnconfirmedWriteError: the namespace was made just now, and a failover may lose it.
     """
     if url is None:
         url = os.environ.get(URL_VARIABLE)
@@ -246,6 +247,7 @@ def redis_storage(url_or_client: object, **options: Unpack[RedisOptions]) -> Sto
         NamespaceMismatchError: the namespace was made with other settings.
         StorageUnavailableError: the server cannot be reached.
         StorageRefusedError: the server refuses: a password, a permission, a database.
+        UnconfirmedWriteError: the namespace was made just now, and a failover may lose it.
     """
     bundle = _open_redis(url_or_client, options)
     server = bundle.server

@@ -13,7 +13,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from dir_redis.arguments import duration
-from dir_redis.errors import LeaseLostError, StorageError, StorageUnavailableError
+from dir_redis.errors import (
+    LeaseLostError,
+    StorageError,
+    StorageUnavailableError,
+    UnconfirmedWriteError,
+)
 from dir_redis.keep_alive import KeepAlive
 
 logger = logging.getLogger(__name__)
@@ -110,7 +115,8 @@ class Reservation:
     def keep_alive(self, *, on_lost: Callable[[], object] | None = None) -> Reservation:
         """Renew the lease at every third of it, on a thread, until it is released or lost.
 
-        Further calls, and calls after the release, do nothing.
+        Further calls, and calls after the release, do nothing. A renewal that is not confirmed,
+        where the store's durability asks for that, does not keep it.
 
         Args:
             on_lost: called once, on that thread, when the lease is lost.
@@ -158,6 +164,7 @@ class Reservation:
 
         Raises:
             LeaseLostError: it was not held any more.
+            UnconfirmedWriteError: it is released, and a failover may bring it back.
         """
         if self._released:
             return
@@ -167,6 +174,9 @@ class Reservation:
             self._storage.release(self.dfid, fencing_token=self.fencing_token)
         except StorageUnavailableError as error:
             self._release_may_have_happened |= error.outcome_unknown
+            raise
+        except UnconfirmedWriteError:
+            self._released = True
             raise
         except LeaseLostError:
             if not self._release_may_have_happened:
@@ -189,7 +199,11 @@ class Reservation:
         except StorageError as failure:
             if error is None:
                 raise
-            logger.warning("after an error the reservation of %r stayed: %s", self.dfid, failure)
+            logger.warning(
+                "after an error the reservation of %r was not released for certain: %s",
+                self.dfid,
+                failure,
+            )
 
     def _renew(self, lease_sec: float) -> datetime:
         self.expires_at = self._storage.renew(self.dfid, self.fencing_token, lease_sec)

@@ -90,10 +90,12 @@ def run_once(
         try:
             claim = storage.claim(key, fingerprint=fingerprint, lease_sec=lease_sec, owner=name)
         except UnconfirmedWriteError as error:
-            # The step has not begun: let others try at once, rather than after the lease.
-            if isinstance(error.result, Claim) and error.result.state is ClaimState.NEW:
-                _abandon_quietly(storage, error.result)
-            raise UnconfirmedWriteError(error.wanted, error.confirmed) from error
+            claim = error.result
+            if claim.state is ClaimState.NEW:
+                # The step has not begun: let others try at once, rather than after the lease.
+                _abandon_quietly(storage, claim)
+            if claim.state is not ClaimState.IN_PROGRESS:  # of which nothing was written
+                raise UnconfirmedWriteError(error.wanted, error.confirmed, claim.result) from error
         if claim.state is ClaimState.NEW:
             return _run(storage, claim, func, lease_sec, ttl_sec, leased_at=asked)
         if claim.state is ClaimState.IN_PROGRESS:
@@ -165,4 +167,4 @@ def _abandon_quietly(storage: RunOnceStorage, claim: Claim) -> None:
     try:
         storage.abandon(claim)
     except StorageError as error:
-        logger.warning("%r was not abandoned: %s", claim.key, error)
+        logger.warning("%r was not abandoned for certain: %s", claim.key, error)

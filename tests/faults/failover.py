@@ -43,6 +43,8 @@ FAULTS: dict[str, Callable[[Setup, Node], None]] = {
 @contextmanager
 def opened(setup: Setup, namespace: str, **options: Any) -> Iterator[StorageBundle]:
     settings = {"timeout_sec": TIMEOUT_SEC, "attempt_timeout_sec": ATTEMPT_SEC, **options}
+    # Made beforehand: a busy machine may not confirm it within the time of these attempts.
+    open_storage(setup.url, namespace=namespace, **{**settings, "durability": "memory"}).close()
     with open_storage(setup.url, namespace=namespace, **settings) as bundle:
         yield bundle
 

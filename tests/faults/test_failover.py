@@ -168,6 +168,40 @@ def test_scripts_are_forgotten_at_any_time_and_nobody_notices(fleet: Setup, name
         assert writers.lost(bundle) == writers.doubled(bundle) == NONE_LOST
 
 
+def test_an_old_primary_that_confirms_nothing_is_left_by_its_clients(
+    sentinels: SentinelService, namespace: str
+) -> None:
+    """It takes writes, on connections that still work; the new one has them confirmed."""
+
+    def is_confirmed() -> bool:
+        try:
+            bundle.intent_retry.increment("f")
+        except UnconfirmedWriteError:
+            return False
+        return True
+
+    # Longer attempts than elsewhere: one that times out would find the new primary by itself.
+    options = {"durability": "replicas=1", "attempt_timeout_sec": 2.0}
+    with opened(sentinels, namespace, **options) as bundle:
+        wait_until(is_confirmed, FAILOVER_TIMEOUT_SEC)
+        try:
+            fail_over(sentinels, namespace, lambda setup, node: setup.isolate(node))
+            wait_until(is_confirmed, FAILOVER_TIMEOUT_SEC)
+        finally:
+            sentinels.repair()
+
+
+def test_a_sentinel_that_is_silent_is_passed_over(
+    sentinels: SentinelService, namespace: str
+) -> None:
+    sentinels.proxy.hold(sentinels.sentinels[0].door, CLIENTS)
+    try:
+        with opened(sentinels, namespace) as bundle:
+            assert bundle.intent_retry.increment("f").count == 1
+    finally:
+        sentinels.repair()
+
+
 def test_a_primary_that_its_replicas_left_is_left_by_its_clients(
     sentinels: SentinelService, namespace: str
 ) -> None:

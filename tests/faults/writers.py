@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dir_redis import StorageBundle, StorageUnavailableError, UnconfirmedWriteError
+from tests.faults.judge import Judge
 from tests.servers import wait_until
 
 WRITERS = 4
@@ -24,12 +25,14 @@ class Writer:
         unknown: how many may or may not have been applied.
         refused: how many were known not to be applied.
         longest_gap: the longest time between two answers of these first two kinds, seconds.
+        judge: knows by the counts it was told what became of its increments.
     """
 
     def __init__(self, bundle: StorageBundle, flow: str) -> None:
         self.flow = flow
         self.acknowledged = self.unconfirmed = self.unknown = self.refused = 0
         self.longest_gap = 0.0
+        self.judge = Judge()
         self.failure: BaseException | None = None
         self._bundle = bundle
         self._stopped = threading.Event()
@@ -42,6 +45,10 @@ class Writer:
 
     def stop(self) -> None:
         self._stopped.set()
+        self.join()
+
+    def join(self) -> None:
+        """Wait until it has ended, stopped or by a failure."""
         self._thread.join()
 
     def _write(self) -> None:
@@ -49,11 +56,15 @@ class Writer:
         try:
             while not self._stopped.is_set():
                 try:
-                    self._bundle.intent_retry.increment(self.flow)
+                    count = self._bundle.intent_retry.increment(self.flow).count
+                    self.judge.answer(count, confirmed=True)
                     self.acknowledged += 1
-                except UnconfirmedWriteError:
+                except UnconfirmedWriteError as error:
+                    self.judge.answer(error.result.count, confirmed=False)
                     self.unconfirmed += 1
                 except StorageUnavailableError as error:
+                    if error.outcome_unknown:
+                        self.judge.no_answer()
                     self.unknown += error.outcome_unknown
                     self.refused += not error.outcome_unknown
                     continue
@@ -98,19 +109,15 @@ class Writers:
         return max(one.longest_gap for one in self.each)
 
     def lost(self, bundle: StorageBundle) -> list[int]:
-        """How many acknowledged increments of each the store does not have; 0 if it has more."""
-        stored = [bundle.intent_retry.get_count(one.flow) for one in self.each]
-        return [
-            max(0, one.acknowledged - count) for one, count in zip(self.each, stored, strict=True)
-        ]
+        """How many acknowledged increments of each got lost, then or by now."""
+        return [lost for lost, _ in self._judged(bundle)]
 
     def doubled(self, bundle: StorageBundle) -> list[int]:
-        """How many increments of each the store has beyond all that can have been applied."""
-        stored = [bundle.intent_retry.get_count(one.flow) for one in self.each]
-        return [
-            max(0, count - one.answered - one.unknown)
-            for one, count in zip(self.each, stored, strict=True)
-        ]
+        """How many increments of each there were beyond all that can have been applied."""
+        return [doubled for _, doubled in self._judged(bundle)]
+
+    def _judged(self, bundle: StorageBundle) -> list[tuple[int, int]]:
+        return [one.judge.at_the_end(bundle.intent_retry.get_count(one.flow)) for one in self.each]
 
 
 @contextmanager

@@ -205,6 +205,50 @@ def test_whatever_meets_a_spoilt_key_works_or_names_it(server_url: str, namespac
     assert {kind_of(key) for key in keys} - met == {"decided"}  # it only wakes; nobody reads it
 
 
+@pytest.mark.parametrize("spoilt", [2**53 - 1, 2**53, 2**53 + 1, 10**17, "1e3"])
+@pytest.mark.parametrize("counter", ["lock_counter", "sagas_counter", "claim:k"])
+def test_a_token_that_could_not_rise_is_not_given(
+    server_url: str, namespace: str, counter: str, spoilt: int | str
+) -> None:
+    """To Lua 2**53 + 1 is 2**53: two would have the same token."""
+    with (
+        open_storage(server_url, namespace=namespace) as bundle,
+        connect(server_url, attempt_timeout_sec=5).client as raw,
+    ):
+        locks, saga, steps = bundle.resource_lock, bundle.saga, bundle.idempotency
+        locks.reserve("ended", {"r": 1}, lease_sec=0.001)
+        saga.mark_dirty("f", "s", "{}")
+        key = f"{{{namespace}:0}}:{counter}"
+        if counter == "claim:k":
+            steps.abandon(steps.claim("k", lease_sec=60, owner="me"))
+            raw.hset(key, "token", spoilt)
+        else:
+            raw.set(key, spoilt)
+        before = {key: raw.dump(key) for key in keys_of(raw, namespace)}
+
+        with pytest.raises(CorruptRecordError) as caught:
+            {
+                "lock_counter": lambda: locks.reserve("f", {"r": 1}, lease_sec=60),
+                "sagas_counter": lambda: saga.claim_dirty("me", 60),
+                "claim:k": lambda: steps.claim("k", lease_sec=60, owner="me"),
+            }[counter]()
+
+        assert caught.value.key == key
+        assert {key: raw.dump(key) for key in keys_of(raw, namespace)} == before
+
+
+def test_the_largest_token_is_given(server_url: str, namespace: str) -> None:
+    largest = 2**53 - 1
+    with (
+        open_storage(server_url, namespace=namespace) as bundle,
+        connect(server_url, attempt_timeout_sec=5).client as raw,
+    ):
+        raw.set(f"{{{namespace}:0}}:lock_counter", largest - 1)
+
+        assert bundle.resource_lock.reserve("f", {"r": 1}).fencing_token == largest
+        assert verify_store(bundle).findings == ()
+
+
 def error_of(operation: Callable[[StorageBundle], Any], bundle: StorageBundle) -> Exception | None:
     try:
         operation(bundle)

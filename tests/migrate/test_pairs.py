@@ -7,7 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from dir_redis import LeaseLostError, SessionSupersededError, memory_storage
+from dir_redis import (
+    LeaseLostError,
+    NotRepresentableError,
+    SessionSupersededError,
+    memory_storage,
+)
 from dir_redis.migrate import copy_store
 from dir_redis.migrate.ends import raw_store
 from dir_redis.migrate.records import AuditRow, Counter, IdempotencyKey, Session
@@ -215,3 +220,14 @@ def test_numbers_given_before_are_not_given_again_whichever_store_is_ahead(
         raw_store(behind)[0].put([Counter("reservations", 5), Counter("sagas", 5)])
         assert copy_store(behind, target).complete
     assert target.resource_lock.reserve("again", {"capital": 1}).fencing_token > ahead + 1
+
+
+def test_a_number_beyond_those_of_lua_is_no_counter_of_redis(new_store: Opener) -> None:
+    target = new_store("valkey")
+
+    for name in ("reservations", "sagas"):
+        with pytest.raises(NotRepresentableError, match="a token is at most 9007199254740991"):
+            raw_store(target)[0].put([Counter(name, 2**53)])
+    raw_store(target)[0].put([Counter("reservations", 2**53 - 2)])
+
+    assert target.resource_lock.reserve("f", {"r": 1}).fencing_token == 2**53 - 1

@@ -6,7 +6,9 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from dir_redis import (
+    Reservation,
     StorageBundle,
     StorageConfigurationError,
     UnconfirmedWriteError,
@@ -22,6 +25,7 @@ from dir_redis import (
     sqlite_storage,
 )
 from dir_redis.embedded import valkey_binary
+from dir_redis.redis import server_report
 from dir_redis.redis.connection import connect
 from tests.fault_proxy import fault_proxy
 from tests.redis_only.conftest import works
@@ -60,6 +64,7 @@ def pair(binary: Path, tmp_path: Path) -> Iterator[Pair]:
         )
         admin = running.enter_context(connect(primary.url, attempt_timeout_sec=5).client)
         wait_until(lambda: admin.info("replication").get("slave0", {}).get("state") == "online", 30)
+        open_storage(primary.url).close()  # so that no test has to wait until this is confirmed
         found = Pair(primary.url, replica, admin)
         try:
             yield found
@@ -102,6 +107,31 @@ def test_a_write_that_no_replica_has_was_applied_and_is_told_so(pair: Pair) -> N
         assert bundle.intent_retry.increment("f") == (2, False)
 
 
+def test_a_namespace_that_is_made_is_confirmed_and_one_that_there_is_needs_nobody(
+    pair: Pair, namespace: str
+) -> None:
+    options: Any = {"namespace": namespace, "durability": "replicas=1", "attempt_timeout_sec": 0.4}
+    pair.pause_replica()
+    with fault_proxy(pair.url) as proxy:
+        proxy.lose_replies(1, to=b"EVAL")  # the repeat does not find a namespace of somebody else's
+        with pytest.raises(UnconfirmedWriteError) as caught:
+            open_storage(proxy.url, **options)
+    assert (caught.value.wanted, caught.value.result) == ("replicas=1", None)
+
+    with open_storage(pair.url, **options) as bundle:
+        pair.admin.delete(f"{{{namespace}:0}}:meta")
+        with pytest.raises(UnconfirmedWriteError):
+            bundle.saga.init_schema()
+        bundle.saga.init_schema()
+        pair.resume_replica()
+        pair.admin.delete(f"{{{namespace}:0}}:meta")
+        wait_until(lambda: pair.admin.wait(1, 1000) == 1, 30)
+        bundle.saga.init_schema()
+
+    with connect(pair.replica.url, attempt_timeout_sec=5).client as replica:
+        assert replica.hget(f"{{{namespace}:0}}:meta", "partitions") == b"1"
+
+
 def test_a_step_whose_result_is_not_confirmed_is_not_stored_again_and_again(pair: Pair) -> None:
     with open_storage(pair.url, attempt_timeout_sec=0.4) as bundle:
         pair.pause_replica()
@@ -115,6 +145,19 @@ def test_a_step_whose_result_is_not_confirmed_is_not_stored_again_and_again(pair
         assert bundle.idempotency.get("k") == {"paid": 5}
 
 
+def test_where_nothing_was_written_none_is_said_to_be(pair: Pair) -> None:
+    with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
+        pair.pause_replica()
+
+        for call in (
+            lambda: bundle.escalation.claim_next("maria", 60),
+            lambda: bundle.escalation.resolve("nobody", "YES"),
+        ):
+            with pytest.raises(UnconfirmedWriteError, match="written, if anything, was") as caught:
+                call()
+            assert not caught.value.result
+
+
 def test_a_step_whose_claim_is_not_confirmed_does_not_begin_and_is_free_again(pair: Pair) -> None:
     with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
         pair.pause_replica()
@@ -125,6 +168,76 @@ def test_a_step_whose_claim_is_not_confirmed_does_not_begin_and_is_free_again(pa
         assert caught.value.result is None
     with open_storage(pair.url) as bundle:
         assert bundle.idempotency.run_once("k", lambda _: 1, wait_sec=0) == 1
+
+
+def test_a_step_that_was_run_keeps_its_result_whatever_is_confirmed(pair: Pair) -> None:
+    with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
+        steps, before = bundle.idempotency, bundle.durable("memory").idempotency
+        before.run_once("null", lambda _: None)
+        before.run_once("k", lambda _: {"paid": 5})
+        pair.pause_replica()
+
+        for key, result in (("k", {"paid": 5}), ("null", None)):
+            with pytest.raises(UnconfirmedWriteError) as caught:
+                steps.run_once(key, lambda _: pytest.fail("the step ran twice"))
+            assert caught.value.result == result
+
+
+def test_whoever_waits_for_a_step_needs_no_confirmation(pair: Pair) -> None:
+    with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
+        steps, unsafe = bundle.idempotency, bundle.durable("memory").idempotency
+        claim = unsafe.claim("k", lease_sec=60, owner="other")
+        pair.pause_replica()
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(steps.run_once, "k", lambda _: pytest.fail("it ran twice"))
+            wait_until(lambda: pair.admin.info("clients")["blocked_clients"] > 0, 30)
+            unsafe.complete(claim, {"paid": 5})
+            assert waiting.result(30) == {"paid": 5}
+
+
+def test_a_release_that_is_not_confirmed_has_happened(pair: Pair) -> None:
+    with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
+        locks = bundle.resource_lock
+        pair.pause_replica()
+        held: list[Reservation] = []
+        for flow in ("a", "b", "c"):
+            with pytest.raises(UnconfirmedWriteError) as caught:
+                locks.reserve(flow, {"r": 1}, lease_sec=60)
+            held.append(caught.value.result)
+
+        with pytest.raises(UnconfirmedWriteError):
+            held[0].release()
+        held[0].release()
+        with pytest.raises(UnconfirmedWriteError), held[1]:
+            pass
+        held[1].release()
+        with pytest.raises(KeyError), held[2]:
+            raise KeyError("the work's own error is the one to be told")
+        held[2].release()
+
+        assert locks.holders("r") == []
+
+
+def test_a_kept_lease_counts_as_lost_without_confirmation(pair: Pair) -> None:
+    """An old primary that is cut off applies renewals too, while a new one gives it to others."""
+    with open_storage(pair.url, attempt_timeout_sec=0.4) as bundle:
+        locks, told = bundle.resource_lock, threading.Event()
+        pair.pause_replica()
+        with pytest.raises(UnconfirmedWriteError) as caught:
+            bundle.durable("replicas=1").resource_lock.reserve("f", {"r": 1}, lease_sec=3)
+        reservation: Reservation = caught.value.result
+        reservation.keep_alive(on_lost=told.set)
+        with locks.reserve("g", {"r": 1}, lease_sec=3).keep_alive() as without_durability:
+            assert told.wait(30)
+
+            assert reservation.lost
+            assert reservation.expires_at is not None
+            held = locks.holders("r")[0]
+            assert held.dfid == "f"
+            assert held.until is not None
+            assert held.until > reservation.expires_at  # renewed, all the same
+            assert not without_durability.lost
 
 
 def test_more_replicas_than_there_are_confirm_nothing(
@@ -151,10 +264,11 @@ def test_one_call_can_ask_for_more_than_its_store(pair: Pair) -> None:
 
 def test_several_writes_of_one_call_are_all_confirmed(pair: Pair) -> None:
     rows = [{"dfid": f"f{n}", "event": "E"} for n in range(20)]
-    with open_storage(pair.url, durability="replicas=1", partitions=5) as bundle:
+    options: Any = {"namespace": "parts", "partitions": 5, "durability": "replicas=1"}
+    with open_storage(pair.url, **options) as bundle:
         bundle.decision_audit.record_many(rows)
     pair.pause_replica()
-    with open_storage(pair.url, durability="replicas=1", attempt_timeout_sec=0.4) as bundle:
+    with open_storage(pair.url, **options, attempt_timeout_sec=0.4) as bundle:
         with pytest.raises(UnconfirmedWriteError):
             bundle.decision_audit.record_many(rows)
 
@@ -218,6 +332,52 @@ def test_every_node_of_a_cluster_is_looked_at(
         finally:
             for primary in primaries:
                 primary.config_set("appendonly", "no")
+
+
+def test_of_a_cluster_is_told_what_is_worst_of_each_primary(
+    servers: Any, namespace: str, real_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One without an append-only file counts, also where others can lose writes in more ways."""
+    if real_server != "cluster":
+        return
+    url = servers.url("cluster")
+    monkeypatch.setattr(server_report, "_WAITAOF_SERVER", (99, 0))  # none can say what is on disk
+    with connect(url, attempt_timeout_sec=5).client as client:
+        *others, bare = (client.get_redis_connection(node) for node in client.get_primaries())
+        try:
+            for primary in others:
+                primary.config_set("appendonly", "yes")
+                primary.config_set("appendfsync", "always")
+                primary.config_set("maxmemory-policy", "allkeys-lru")
+            others[0].config_set("min-replicas-to-write", 1)
+            with open_storage(url, namespace=namespace, check_policy=False) as bundle:
+                report = bundle.server
+                with pytest.raises(StorageConfigurationError, match="keeps no append-only file"):
+                    bundle.durable("disk")
+
+            bare.config_set("appendonly", "yes")
+            bare.config_set("appendfsync", "everysec")
+            with open_storage(url, namespace=namespace, check_policy=False) as bundle:
+                with pytest.raises(
+                    StorageConfigurationError, match="CONFIG SET appendfsync always"
+                ):
+                    bundle.durable("disk")
+                bare.config_set("appendfsync", "always")
+            with open_storage(url, namespace=namespace, check_policy=False) as bundle:
+                assert works(bundle.durable("disk"))
+        finally:
+            for primary in (*others, bare):
+                primary.config_set("appendonly", "no")
+                primary.config_set("appendfsync", "everysec")
+                primary.config_set("maxmemory-policy", "noeviction")
+                primary.config_set("min-replicas-to-write", 0)
+
+    assert report is not None
+    assert (report.aof, report.appendfsync, report.keeps_nothing) == (False, "everysec", True)
+    assert (report.replicas, report.min_replicas) == (1, 0)
+    assert (report.maxmemory_policy, report.waits_for_disk) == ("allkeys-lru", False)
+    ways = ["keeps no append-only file", "replication is asynchronous", "is allkeys-lru"]
+    assert [way in told for way, told in zip(ways, report.can_lose, strict=True)] == [True] * 3
 
 
 def test_a_disk_that_is_a_second_behind_is_waited_for_where_the_server_can_say(

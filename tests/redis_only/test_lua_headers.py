@@ -161,7 +161,7 @@ def test_a_script_that_writes_is_applied_once(path: Path) -> None:
     writes = re.search(rf"'({commands})'", code_run_by(path))
     generic = path.stem in {"command_once", "migrate_write"}
 
-    if (writes or generic) and path.stem != "namespace_open":  # which only ever writes one thing
+    if writes or generic:
         assert "once" in uses(path)
         assert code_of(path).count("return once(function()") == 1
     else:

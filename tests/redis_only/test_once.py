@@ -9,6 +9,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -260,6 +261,94 @@ def test_a_claim_whose_reply_is_lost_is_the_callers(
     assert behind_proxy.idempotency.complete(claim, 1) == 1
     assert dirty is not None
     behind_proxy.saga.clear_dirty("f", epoch=dirty.epoch)
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_what_was_claimed_is_read_by_the_repeat(
+    proxy: FaultProxy, behind_proxy: StorageBundle, namespace: str, schema: int
+) -> None:
+    saga, escalation = behind_proxy.saga, behind_proxy.escalation
+    assert (saga.claim_dirty("me", 60), escalation.claim_next("me", 60)) == (None, None)
+    saga.mark_dirty("ü f", "s", '{"a": [1]}')
+    if schema == 1:
+        with connect(proxy.url, attempt_timeout_sec=2).client as raw:
+            raw.hdel(f"{{{namespace}:0}}:sagas_marks", "ü f")
+            old = {"failed_step": "s", "partial_state": '{"a": [1]}'}
+            raw.hset(f"{{{namespace}:0}}:saga:ü f", mapping=old)
+    escalation.insert_request("ü f", "a", "why", "{}", '{"buy": 1}', "HIGH")
+
+    proxy.lose_replies(2, to=b"EVALSHA")
+    dirty = saga.claim_dirty("me", 60)
+    proxy.lose_replies(2, to=b"EVALSHA")
+    request = escalation.claim_next("me", 60)
+
+    assert dirty is not None
+    assert (dirty.dfid, dirty.failed_step, dirty.partial_state) == ("ü f", "s", {"a": [1]})
+    assert request is not None
+    assert request == escalation.get_request("ü f")
+    assert (request["reviewer"], request["proposal"]) == ("me", {"buy": 1})
+    saga.clear_dirty("ü f", epoch=dirty.epoch)
+
+
+def test_what_was_claimed_and_then_taken_away_is_not_returned_by_the_repeat(
+    server_url: str, namespace: str
+) -> None:
+    """Between the lost reply and its repeat somebody clears, marks, decides or replaces it."""
+    with (
+        open_storage(server_url, namespace=namespace) as bundle,
+        open_storage(server_url, namespace=namespace) as other,
+    ):
+        for flow in ("first", "second"):
+            bundle.saga.mark_dirty(flow, "s", "{}")
+            bundle.escalation.insert_request(flow, "a", "", "{}", "{}", "")
+
+        with reply_lost(bundle, lambda: other.saga.clear_dirty("first")):
+            dirty = bundle.saga.claim_dirty("me", 60)
+        assert dirty is not None
+        assert dirty.dfid == "second"
+
+        bundle.saga.release_dirty("second", dirty.epoch)
+        with reply_lost(bundle, lambda: other.saga.mark_dirty("second", "newer", "{}")):
+            dirty = bundle.saga.claim_dirty("me", 60)
+        assert dirty is not None
+        assert dirty.failed_step == "newer"
+        bundle.saga.clear_dirty("second", epoch=dirty.epoch)
+
+        with reply_lost(bundle, lambda: other.escalation.resolve("first", "YES", by="otto")):
+            request = bundle.escalation.claim_next("me", 60)
+        assert request is not None
+        assert request["dfid"] == "second"
+
+        ask = partial(other.escalation.escalate, "third", "a", limit=9, window_sec=60)
+        ask("older", "{}", "{}", "")
+        with reply_lost(bundle, lambda: ask("newer", "{}", "{}", "", replace=True)):
+            request = bundle.escalation.claim_next("me", 60)
+        assert request is not None
+        assert request["reason"] == "newer"
+        assert request == bundle.escalation.get_request("third")
+
+
+@contextlib.contextmanager
+def reply_lost(bundle: StorageBundle, meanwhile: Callable[[], object]) -> Iterator[None]:
+    """Lose the first reply within a with block, and do something before it is asked for again."""
+    driver: Any = bundle.saga._driver  # type: ignore[attr-defined]
+    execute = driver._execute_command
+    lost: list[Any] = []
+
+    def lose_the_first(*command: Any) -> Any:
+        reply = execute(*command)
+        if not lost:
+            lost.append(reply)
+            meanwhile()
+            raise redis.ConnectionError("its reply got lost")
+        return reply
+
+    driver._execute_command = lose_the_first
+    try:
+        yield
+    finally:
+        driver._execute_command = execute
+    assert lost
 
 
 def test_a_late_repeat_cannot_undo_what_others_wrote_in_between(

@@ -184,7 +184,8 @@ def test_a_namespace_of_schema_1_in_which_something_is_held_is_left_as_it_is(
     with pytest.raises(NamespaceMismatchError, match=r"version 1, not 2; .* release all"):
         open_storage(redis_url, namespace=namespace)
 
-    assert {key: raw.dump(key) for key in keys_of(raw, namespace)} == before
+    after = {key: raw.dump(key) for key in keys_of(raw, namespace) if b":op:" not in key}
+    assert after == before
     raw.delete(f"{tag}lock_totals", f"{tag}lock_flow:f")
     open_storage(redis_url, namespace=namespace).close()
 

@@ -672,12 +672,25 @@ def test_a_count_at_the_edges_of_what_is_one(store: StorageBundle, raw: Any, tag
         assert raw.get(f"{tag}retry:f") == garbage.encode()
 
 
-def test_a_session_keeps_no_long_result(store: StorageBundle, raw: Any, namespace: str) -> None:
+def test_a_session_keeps_no_long_result(
+    store: StorageBundle, raw: Any, tag: str, namespace: str
+) -> None:
     store.idempotency.set("k", {"long": "x" * 1000})
     assert store.idempotency.claim("k", lease_sec=60, owner="me").result == {"long": "x" * 1000}
 
     [key] = [key for key in keys_of(raw, namespace) if b":op:" in key]
-    assert raw.get(key) == b"2 AGAIN"
+    assert raw.get(key) == b"3 AGAIN"  # the first made the namespace
+
+    long = '{"long": "' + "x" * 1000 + '"}'
+    store.saga.mark_dirty("f", "s", long)
+    assert store.saga.claim_dirty("me", 60) is not None
+    claim = raw.hget(f"{tag}sagas_claims", "f").rpartition(b" ")[0]
+    assert raw.get(key) == b"5 HELD " + claim + b" f"
+
+    store.escalation.insert_request("f", "a", "", long, long, "")
+    assert store.escalation.claim_next("me", 60) is not None
+    until = b"%d" % raw.zscore(f"{tag}requests_claimed", "f")
+    assert raw.get(key) == b"7 HELD " + until + b" f"
 
 
 def test_an_operation_session(store: StorageBundle, raw: Any, tag: str, namespace: str) -> None:
@@ -686,5 +699,5 @@ def test_an_operation_session(store: StorageBundle, raw: Any, tag: str, namespac
 
     [key] = [key for key in keys_of(raw, namespace) if b":op:" in key]
     assert key.startswith(f"{tag}op:".encode())
-    assert raw.get(key) == b"2 OK"
+    assert raw.get(key) == b"3 OK"  # the first made the namespace
     assert 590_000 < raw.pttl(key) <= 600_000

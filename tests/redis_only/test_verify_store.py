@@ -411,7 +411,15 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     ),
     "a counter of more digits than anything": (
         lambda r, t: r.set(f"{t}lock_counter", "9" * 5000),
-        *("lock_counter", "garbled", "from 0 to 9223372036854775807"),
+        *("lock_counter", "garbled", "from 0 to 9007199254740991"),
+    ),
+    "a counter of tokens that Lua does not tell apart": (
+        lambda r, t: r.set(f"{t}lock_counter", 2**53),
+        *("lock_counter", "garbled", "from 0 to 9007199254740991"),
+    ),
+    "a counter of epochs that Lua does not tell apart": (
+        lambda r, t: r.append(f"{t}sagas_counter", "8"),
+        *("sagas_counter", "garbled", "from 0 to 9007199254740991"),
     ),
     "an agent of version 0": (
         lambda r, t: r.hset(f"{t}agent:zeta", "version", 0),

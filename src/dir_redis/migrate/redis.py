@@ -45,7 +45,7 @@ from dir_redis.migrate.redis_requests import BudgetForm, RequestForm
 from dir_redis.migrate.redis_reservations import ReservationForm
 from dir_redis.migrate.redis_rows import RowLog
 from dir_redis.redis.keys import Keys
-from dir_redis.redis.replies import as_text, as_units
+from dir_redis.redis.replies import LARGEST_TOKEN, as_text, as_units
 from dir_redis.redis.steps import Argument, Call, Command, Steps
 from dir_redis.redis.steps import Request as Sent
 from dir_redis.redis.store import RedisStore
@@ -214,6 +214,10 @@ class RedisRawStore:
         for counter in counters:
             if counter.name not in keys:
                 raise NotRepresentableError(f"counter {counter.name!r}", "there is no such counter")
+            if counter.value > LARGEST_TOKEN:
+                raise NotRepresentableError(
+                    f"counter {counter.name!r}", f"on Redis a token is at most {LARGEST_TOKEN}"
+                )
         return [
             Call("migrate_raise", (key,), (counter.value,))
             for counter in counters

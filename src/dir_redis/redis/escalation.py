@@ -132,24 +132,18 @@ class RedisEscalationStorage(RedisStorage, EscalationQueueStorage):
             (*self._queue(), self._keys.requests_open()),
             (reviewer, microseconds(lease_sec)),
         )
-        reply = as_text((yield call))
-        while reply == "MORE":
-            reply = as_text((yield call))
-        if reply == "NONE":
-            return None
-        word, until_us, requested_us, dfid_size, terms_size, rest = reply.split(" ", 5)
-        assert word == "CLAIMED"
-        # The sizes are in bytes, whether the client decodes replies or not.
-        parts = rest.encode()
-        document = int(dfid_size) + int(terms_size)
-        dfid = parts[: int(dfid_size)].decode()
-        return full_request(
-            _request(self._keys.requests_open(), dfid, parts[document:]),
-            requested_us=as_moment(self._keys.requests_pending(), requested_us),
-            reviewer=reviewer,
-            reviewer_until_us=int(until_us),
-            **self._terms(parts[int(dfid_size) : document].decode()),
-        )
+        while True:
+            word, _, rest = as_text((yield call)).partition(" ")
+            if word == "NONE":
+                return None
+            if word == "CLAIMED":
+                return self._claimed(reviewer, rest)
+            if word == "HELD":  # the reply that had the request in it got lost
+                until_us, dfid = rest.split(" ", 1)
+                request = (yield from self._look(dfid)).request
+                mine = (reviewer, format_moment(int(until_us)))
+                if request and (request["reviewer"], request["reviewer_until"]) == mine:
+                    return request
 
     @operation
     def resolve(
@@ -223,6 +217,20 @@ class RedisEscalationStorage(RedisStorage, EscalationQueueStorage):
             **self._terms(terms),
         )
         return _Found(request, int(left_us) / 1_000_000 if left_us else None)
+
+    def _claimed(self, reviewer: str, claimed: str) -> dict[str, Any]:
+        until_us, requested_us, dfid_size, terms_size, rest = claimed.split(" ", 4)
+        # The sizes are in bytes, whether the client decodes replies or not.
+        parts = rest.encode()
+        document = int(dfid_size) + int(terms_size)
+        dfid = parts[: int(dfid_size)].decode()
+        return full_request(
+            _request(self._keys.requests_open(), dfid, parts[document:]),
+            requested_us=as_moment(self._keys.requests_pending(), requested_us),
+            reviewer=reviewer,
+            reviewer_until_us=int(until_us),
+            **self._terms(parts[int(dfid_size) : document].decode()),
+        )
 
     def _terms(self, terms: str) -> dict[str, Any]:
         if not terms:

@@ -93,8 +93,8 @@ _OF_ANOTHER_KIND = (
         "<service> where Sentinels listen",
     ),
     (
-        "unknown command .EVALSHA",
-        "it runs no scripts: write redis+sentinel://<hosts>/<service> where Sentinels listen",
+        "unknown command .(HMGET|EVALSHA)",
+        "it keeps no data: write redis+sentinel://<hosts>/<service> where Sentinels listen",
     ),
 )
 _CLOSED_AT_ONCE = (

@@ -14,6 +14,9 @@ _MOMENT = re.compile(r"-?\d{1,18}", re.ASCII)
 # Without json.loads' look at its options, which costs as much as parsing a small document.
 _parse = json.JSONDecoder().decode
 
+# The numbers of Lua are floats: above this one two tokens in a row may be the same to it.
+LARGEST_TOKEN = 2**53 - 1
+
 
 def as_text(value: Any) -> str:
     """A reply that is a string."""

@@ -22,7 +22,7 @@ from dir_redis.errors import CorruptRecordError
 from dir_redis.fleet_protocols import SagaClaimStorage
 from dir_redis.records import DirtyClaim
 from dir_redis.redis.replies import as_json, as_ordered, as_text
-from dir_redis.redis.steps import Call, Steps, operation, ordered_members
+from dir_redis.redis.steps import Call, Command, Steps, operation, ordered_members
 from dir_redis.redis.storage import RedisStorage
 from dir_redis.redis.store import RedisOptions
 
@@ -52,12 +52,7 @@ class RedisSagaStorage(RedisStorage, SagaClaimStorage):
 
     @operation
     def get_dirty_state(self, dfid: str) -> Steps[dict[str, Any] | None]:
-        mark, failed_step, partial_state = yield from self._read(dfid)
-        if mark is not None:
-            return self._mark(dfid, mark)
-        if failed_step is None and partial_state is None:
-            return None
-        return self._old_mark(dfid, failed_step, partial_state)
+        return (yield from self._state(dfid))
 
     @operation
     def claim_dirty(
@@ -68,11 +63,15 @@ class RedisSagaStorage(RedisStorage, SagaClaimStorage):
         for turn in range(len(queues)):
             queue = queues[(first + turn) % len(queues)]
             call = Call("saga_claim", queue, (owner, round(lease_sec * 1_000_000), dfid or ""))
-            answer = as_text((yield call))
-            while answer == "MORE":
-                answer = as_text((yield call))
-            if answer != "NONE":
-                return (yield from self._claimed(answer))
+            word = ""
+            while word != "NONE":
+                word, _, rest = as_text((yield call)).partition(" ")
+                if word == "CLAIMED":
+                    return (yield from self._claimed(rest))
+                if word == "HELD":  # the reply that had the mark in it got lost
+                    claim = yield from self._held(rest)
+                    if claim is not None:
+                        return claim
         return None
 
     @operation
@@ -104,9 +103,8 @@ class RedisSagaStorage(RedisStorage, SagaClaimStorage):
         if epoch is not None and as_text(reply) == "LOST":
             raise compensation_lost(dfid, epoch)
 
-    def _claimed(self, answer: str) -> Steps[DirtyClaim]:
-        word, epoch, until_us, dfid_size, rest = answer.split(" ", 4)
-        assert word == "CLAIMED"
+    def _claimed(self, claimed: str) -> Steps[DirtyClaim]:
+        epoch, until_us, dfid_size, rest = claimed.split(" ", 3)
         # The size is in bytes, whether the client decodes replies or not.
         parts = rest.encode()
         dfid = parts[: int(dfid_size)].decode()
@@ -116,13 +114,24 @@ class RedisSagaStorage(RedisStorage, SagaClaimStorage):
         else:
             _, failed_step, partial_state = yield from self._read(dfid)
             state = self._old_mark(dfid, failed_step, partial_state)
-        return DirtyClaim(
-            dfid,
-            int(epoch),
-            state["failed_step"],
-            state["partial_state"],
-            as_datetime(int(until_us)),
-        )
+        return _claim(dfid, epoch, state, until_us)
+
+    def _held(self, held: str) -> Steps[DirtyClaim | None]:
+        """A claim made before, with the mark as it is; None if that is no claim any more."""
+        epoch, until_us, dfid = held.split(" ", 2)
+        state = yield from self._state(dfid)
+        # Looked at last: a claim that stands is of the mark that was read.
+        claim = yield Command("HGET", self._keys.sagas_claims(dfid), (dfid,))
+        stands = claim is not None and as_text(claim).startswith(f"{epoch} {until_us} ")
+        return _claim(dfid, epoch, state, until_us) if stands and state is not None else None
+
+    def _state(self, dfid: str) -> Steps[dict[str, Any] | None]:
+        mark, failed_step, partial_state = yield from self._read(dfid)
+        if mark is not None:
+            return self._mark(dfid, mark)
+        if failed_step is None and partial_state is None:
+            return None
+        return self._old_mark(dfid, failed_step, partial_state)
 
     def _read(self, dfid: str) -> Steps[list[Any]]:
         keys = (self._keys.sagas_marks(dfid), self._keys.saga(dfid))
@@ -171,6 +180,11 @@ class RedisSagaStorage(RedisStorage, SagaClaimStorage):
             keys.sagas_claims(dfid),
             keys.saga(dfid),
         )
+
+
+def _claim(dfid: str, epoch: str, state: dict[str, Any], until_us: str) -> DirtyClaim:
+    ends = as_datetime(int(until_us))
+    return DirtyClaim(dfid, int(epoch), state["failed_step"], state["partial_state"], ends)
 
 
 def stored_mark(failed_step: str, partial_state_json: str) -> str:

@@ -19,14 +19,19 @@ logger = logging.getLogger(__name__)
 MIN_SERVER = (6, 2)
 # From here on WAITAOF says whether a write is on the disk.
 _WAITAOF_SERVER = (7, 2)
+# How bad a setting of appendfsync is; one that is not told is the worst.
+_DANGER = {"always": 0, "everysec": 1, "no": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class ServerReport:
-    """What opening a store found out about its server; of a cluster, the primary that is worst off.
+    """What opening a store found out about its server.
+
+    Of a cluster each attribute is the worst that any of its primaries has.
 
     Attributes:
-        version: as the server says it, such as ``"valkey 9.1.2"``; empty if it does not say.
+        version: as the server says it, such as ``"valkey 9.1.2"``; empty if it does not say. The
+            oldest, where they differ.
         aof: whether it keeps an append-only file; None if unknown.
         appendfsync: ``"always"``, ``"everysec"`` or ``"no"``; None if unknown.
         replicas: how many replicas are connected; None if unknown.
@@ -79,23 +84,22 @@ def look_at_server(
         level = logging.DEBUG if unknown else logging.WARNING
         logger.log(level, "its version and settings go unchecked: %s", error)
         return ServerReport()
-    reports = []
-    appendfsync = _setting(connection, "appendfsync", timeout_sec, len(nodes))
-    min_replicas = _setting(connection, "min-replicas-to-write", timeout_sec, len(nodes))
-    waits = all(_numbers(str(about["redis_version"])) >= _WAITAOF_SERVER for about in nodes)
-    for number, about in enumerate(nodes):
+    for about in nodes:
         _check_version(connection, about)
-        policy = about.get("maxmemory_policy", "noeviction")
+        policy = _policy(about)
         if check_policy and policy != "noeviction":
             raise StorageConfigurationError(
                 f"{connection.where} has maxmemory-policy {policy}, under which reservations and "
                 "budgets vanish silently: CONFIG SET maxmemory-policy noeviction, or open with "
                 "check_policy=False to accept it"
             )
-        reports.append(_report(about, appendfsync[number], min_replicas[number], waits=waits))
-    for report in reports:
-        check_durability(connection.where, report, durability)
-    return max(reports, key=lambda report: len(report.can_lose))
+    report = _report(
+        nodes,
+        _setting(connection, "appendfsync", timeout_sec, len(nodes)),
+        _setting(connection, "min-replicas-to-write", timeout_sec, len(nodes)),
+    )
+    check_durability(connection.where, report, durability)
+    return report
 
 
 def _check_version(connection: Connection, about: Mapping[str, Any]) -> None:
@@ -143,41 +147,58 @@ def check_durability(where: str, report: ServerReport, wanted: Durability) -> No
 
 
 def _report(
-    about: Mapping[str, Any], appendfsync: str | None, min_replicas: str | None, *, waits: bool
+    nodes: list[dict[str, Any]], appendfsync: list[str | None], min_replicas: list[str | None]
 ) -> ServerReport:
-    aof = about.get("aof_enabled") in (1, "1")
-    replicas = int(about.get("connected_slaves", 0))
-    valkey = about.get("valkey_version")
-    version = f"valkey {valkey}" if valkey else f"redis {about['redis_version']}"
-    policy = str(about.get("maxmemory_policy", "noeviction"))
-    can_lose = []
-    if not aof:
-        can_lose.append(
+    """Of each setting the worst that any server has: a write goes to one of them, and no other."""
+    known = [int(number) for number in min_replicas if number is not None]
+    policies = sorted(_policy(about) for about in nodes)
+    ways = [_ways_to_lose(about, mode) for about, mode in zip(nodes, appendfsync, strict=True)]
+    oldest = min(nodes, key=lambda about: _numbers(str(about["redis_version"])))
+    valkey = oldest.get("valkey_version")
+    return ServerReport(
+        version=f"valkey {valkey}" if valkey else f"redis {oldest['redis_version']}",
+        aof=all(_keeps_file(about) for about in nodes),
+        appendfsync=max(appendfsync, key=lambda mode: _DANGER.get(mode or "", len(_DANGER))),
+        replicas=min(int(about.get("connected_slaves", 0)) for about in nodes),
+        min_replicas=min(known) if len(known) == len(nodes) else None,
+        maxmemory_policy=max(policies, key=lambda policy: policy != "noeviction"),
+        waits_for_disk=_numbers(str(oldest["redis_version"])) >= _WAITAOF_SERVER,
+        # In the order of the ways, not of the servers, which is another each time.
+        can_lose=tuple(
+            dict.fromkeys(
+                way for of_a_kind in zip(*ways, strict=True) for way in sorted(of_a_kind) if way
+            )
+        ),
+    )
+
+
+def _ways_to_lose(about: Mapping[str, Any], appendfsync: str | None) -> tuple[str, str, str]:
+    """By its file, in a failover, and by eviction: how a server can lose writes; "" for not."""
+    by_file = in_failover = by_eviction = ""
+    if not _keeps_file(about):
+        by_file = (
             "it keeps no append-only file: if its process ends, all writes since its last snapshot "
             "are lost"
         )
     elif appendfsync != "always":
         lost = "up to a second of" if appendfsync == "everysec" else "an unknown part of the latest"
-        can_lose.append(
-            f"appendfsync is {appendfsync or 'unknown'}: a power cut loses {lost} writes"
-        )
-    if replicas:
-        can_lose.append(
+        by_file = f"appendfsync is {appendfsync or 'unknown'}: a power cut loses {lost} writes"
+    if int(about.get("connected_slaves", 0)):
+        in_failover = (
             "replication is asynchronous: a failover loses the writes that had not reached the "
             "replica which takes over, unless durability='replicas=<n>' waited for them"
         )
-    if policy != "noeviction":
-        can_lose.append(f"maxmemory-policy is {policy}: keys vanish when memory is short")
-    return ServerReport(
-        version,
-        aof,
-        appendfsync,
-        replicas,
-        None if min_replicas is None else int(min_replicas),
-        policy,
-        waits,
-        tuple(can_lose),
-    )
+    if _policy(about) != "noeviction":
+        by_eviction = f"maxmemory-policy is {_policy(about)}: keys vanish when memory is short"
+    return by_file, in_failover, by_eviction
+
+
+def _keeps_file(about: Mapping[str, Any]) -> bool:
+    return about.get("aof_enabled") in (1, "1")
+
+
+def _policy(about: Mapping[str, Any]) -> str:
+    return str(about.get("maxmemory_policy", "noeviction"))
 
 
 def _setting(connection: Connection, name: str, timeout_sec: float, nodes: int) -> list[str | None]:

@@ -12,6 +12,7 @@ from dir_redis.durability import IN_MEMORY, Durability, parse_durability
 from dir_redis.errors import (
     CorruptRecordError,
     NamespaceMismatchError,
+    UnconfirmedWriteError,
 )
 from dir_redis.limits import DEFAULT_DOCUMENT_BYTES, DEFAULT_ID_BYTES, LimitOptions, Limits
 from dir_redis.redis.connection import connect
@@ -20,7 +21,7 @@ from dir_redis.redis.keys import MAX_PARTITIONS, Keys, check_namespace, opening_
 from dir_redis.redis.replies import as_text
 from dir_redis.redis.retries import patiently
 from dir_redis.redis.server_report import ServerReport, check_durability, look_at_server
-from dir_redis.redis.steps import Call, Steps
+from dir_redis.redis.steps import Call, Command, Steps
 from dir_redis.redis.urls import mask_secrets
 
 SCHEMA_VERSION = 2
@@ -91,6 +92,7 @@ class RedisStore:
         NamespaceMismatchError: the namespace was made otherwise.
         StorageUnavailableError: the server cannot be reached.
         StorageRefusedError: the server refuses: a password, a permission, a database.
+        UnconfirmedWriteError: the namespace was made just now, and a failover may lose it.
     """
 
     def __init__(self, url_or_client: object, **options: Unpack[RedisOptions]) -> None:
@@ -163,7 +165,10 @@ class RedisStore:
     def _settle(self, namespace: str, partitions: int | None) -> int:
         """Return the partition count of the namespace, which is made if it is new."""
         wanted = (SCHEMA_VERSION, partitions or 1, self.scale.places)
-        stored = self.driver.run(_open_namespace(namespace, wanted))
+        try:
+            stored = self.driver.run(_open_namespace(namespace, wanted))
+        except UnconfirmedWriteError as error:
+            raise UnconfirmedWriteError(error.wanted, error.confirmed) from error
         for what, mine, theirs in (
             ("schema version", SCHEMA_VERSION, stored[0]),
             ("partition count", partitions or stored[1], stored[1]),
@@ -205,9 +210,13 @@ def _way_out(schema: int, partitions: int) -> str:
 
 def _open_namespace(namespace: str, wanted: tuple[int, int, int]) -> Steps[tuple[int, int, int]]:
     keys = opening_keys(namespace)
-    reply = yield Call("namespace_open", keys, wanted)
+    stored = yield Command("HMGET", keys[0], ("schema", "partitions", "amount_places"))
+    if stored[0] is None or as_text(stored[0]) == "1":
+        # New, or perhaps to be brought over: a write, and confirmed like all others. One that there
+        # is can be opened also while nothing can be confirmed.
+        stored = as_text((yield Call("namespace_open", keys, wanted))).split()
     try:
-        schema, partitions, places = (int(as_text(value)) for value in reply)
+        schema, partitions, places = (int(as_text(value)) for value in stored)
     except (TypeError, ValueError) as error:
         raise CorruptRecordError(keys[0], "it should hold three numbers") from error
     return schema, partitions, places

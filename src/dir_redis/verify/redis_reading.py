@@ -167,18 +167,18 @@ def bytes_of(part: Any) -> bytes:
     return part if isinstance(part, bytes) else str(part).encode()
 
 
-def number_in(key: str, what: str, text: Any, *, least: int = 0) -> int:
+def number_in(key: str, what: str, text: Any, *, least: int = 0, most: int = INT64_MAX) -> int:
     """A whole number of 64 bits, not negative.
 
     Raises:
-        CorruptRecordError: it is none, or less than the least.
+        CorruptRecordError: it is none, less than the least, or more than the most.
     """
     digits = None if text is None else as_digits(text)
     if digits is None or not re.fullmatch(r"\d+", digits, re.ASCII):
         raise CorruptRecordError(key, f"{what} should be a whole number, not {digits!r}")
     number = int(digits) if len(digits) <= len(str(INT64_MAX)) else INT64_MAX + 1
-    if not least <= number <= INT64_MAX:
-        wanted = f"a whole number from {least} to {INT64_MAX}"
+    if not least <= number <= most:
+        wanted = f"a whole number from {least} to {most}"
         raise CorruptRecordError(key, f"{what} should be {wanted}, not {digits[:40]!r}")
     return number
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from dir_redis.arguments import INT64_MAX
 from dir_redis.errors import CorruptRecordError
 from dir_redis.redis.context import document_in, merged_in
 from dir_redis.redis.keys import Keys
-from dir_redis.redis.replies import as_text
+from dir_redis.redis.replies import LARGEST_TOKEN, as_text
 from dir_redis.verify.redis_reading import (
     Family,
     Look,
@@ -112,7 +113,7 @@ class StepFamily(Family):
         if owned != ("until" in claim) or (owned and "token" not in claim):
             raise CorruptRecordError(at, "a claim that is held has a token, an owner and an end")
         for name in claim.keys() & {"token", "until"}:
-            number_in(at, f"its {name}", claim[name])
+            number_in(at, f"its {name}", claim[name], most=LARGEST_TOKEN)
         if claim.get("state", "DONE") != "DONE":
             raise CorruptRecordError(at, f"its state should be DONE, not {claim['state']!r}")
         if owned and (done or result is not None):
@@ -154,7 +155,8 @@ class SmallFamily(Family):
         kind, value = parts[1], found[0]
         if kind in ("retry", "sagas_counter", "lock_counter"):
             if value is not None:
-                number_in(record_id, "what it holds", value)
+                most = INT64_MAX if kind == "retry" else LARGEST_TOKEN
+                number_in(record_id, "what it holds", value, most=most)
         elif kind == "op":
             if value is not None and not re.match(rb"\d+ ", _raw(value)):
                 raise CorruptRecordError(record_id, "it should begin with a number")
