@@ -40,6 +40,11 @@ FAULTS: dict[str, Callable[[Setup, Node], None]] = {
 }
 
 
+def every_replica(setup: Setup, namespace: str) -> str:
+    """The durability with which a write survives whichever replica takes over."""
+    return f"replicas={len(setup.replicas(namespace))}"
+
+
 @contextmanager
 def opened(setup: Setup, namespace: str, **options: Any) -> Iterator[StorageBundle]:
     settings = {"timeout_sec": TIMEOUT_SEC, "attempt_timeout_sec": ATTEMPT_SEC, **options}

@@ -15,6 +15,7 @@ from tests.faults.failover import (
     FAULTS,
     TIMEOUT_SEC,
     Setup,
+    every_replica,
     fail_over,
     opened,
 )
@@ -26,11 +27,12 @@ from tests.servers import wait_until
 logger = logging.getLogger(__name__)
 
 
-@pytest.mark.parametrize("durability", ["memory", "replicas=1"])
+@pytest.mark.parametrize("confirmed", [False, True])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_store_that_was_open_before_goes_on_after(
-    fleet: Setup, namespace: str, fault: str, durability: str
+    fleet: Setup, namespace: str, fault: str, confirmed: bool
 ) -> None:
+    durability = every_replica(fleet, namespace) if confirmed else "memory"
     with opened(fleet, namespace, durability=durability) as bundle:
         with writing(bundle) as writers:
             fail_over(fleet, namespace, FAULTS[fault])
@@ -42,7 +44,7 @@ def test_a_store_that_was_open_before_goes_on_after(
         assert not writers.failures
         assert [one.refused for one in writers.each] == NONE_LOST
         assert writers.doubled(bundle) == NONE_LOST
-        if durability == "replicas=1":
+        if confirmed:
             assert lost == NONE_LOST
         assert writers.longest_gap() < TIMEOUT_SEC
     logger.info(
@@ -93,7 +95,7 @@ def test_whoever_waits_goes_on_waiting_and_is_served(
         ThreadPoolExecutor(2) as pool,
     ):
         locks, steps = bundle.resource_lock, bundle.idempotency
-        safe = bundle.durable("replicas=1")
+        safe = bundle.durable(every_replica(fleet, namespace))
         safe.resource_lock.set_capacity("r", 10)
         held = safe.resource_lock.reserve("holder", {"r": 10}, lease_sec=60)
         claim = safe.idempotency.claim("step", lease_sec=60, owner="owner")
@@ -116,7 +118,7 @@ def test_an_old_primary_that_clients_still_reach_confirms_nothing(
     fleet: Setup, namespace: str
 ) -> None:
     """The network is split, and the clients are on the wrong side of it."""
-    with opened(fleet, namespace, durability="replicas=1") as bundle:
+    with opened(fleet, namespace, durability=every_replica(fleet, namespace)) as bundle:
         with writing(bundle) as writers:
             fail_over(fleet, namespace, lambda setup, node: setup.isolate(node))
             writers.go_on()
