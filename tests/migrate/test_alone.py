@@ -82,7 +82,7 @@ def test_a_copy_that_lost_its_target_stops(
     backend: str, source: StorageBundle, new_store: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = new_store(backend)
-    monkeypatch.setattr(alone, "LEASE_SEC", 0.3)
+    monkeypatch.setattr(alone, "LEASE_SEC", 1.5)
     told = []
 
     def lose(progress: CopyProgress) -> None:
