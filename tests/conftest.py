@@ -76,9 +76,9 @@ def _known_driver() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _left_alone(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A server that is started anew without an aclfile has forgotten its users."""
+    """A server that is started anew has forgotten its users; making one is one more connection."""
     with contextlib.ExitStack() as stack:
-        if request.node.get_closest_marker("forgets_users"):
+        if request.node.get_closest_marker("opened_as_it_is"):
             stack.enter_context(leaving_alone())
         yield
 

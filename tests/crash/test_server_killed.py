@@ -26,6 +26,7 @@ ROUNDS_AT_ONCE = 4
 CLIENTS = 4
 
 
+@pytest.mark.opened_as_it_is
 @pytest.mark.timeout(60 + 20 * ROUNDS)
 def test_nothing_acknowledged_is_lost_and_nothing_is_half_there(
     tmp_path: Path, namespace: str

@@ -278,6 +278,7 @@ HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\
 TLS_ALERT = b"\x15\x03\x01\x00\x02\x02\x46"
 
 
+@pytest.mark.opened_as_it_is
 @pytest.mark.parametrize(
     ("answer", "scheme", "error", "advice"),
     [
@@ -314,6 +315,7 @@ def admin(running: Any) -> Iterator[Any]:
         yield client
 
 
+@pytest.mark.opened_as_it_is
 @pytest.mark.parametrize(
     ("credentials", "code", "advice"),
     [
@@ -345,6 +347,7 @@ def connections_received(admin: Any) -> int:
     return int(admin.info("stats")["total_connections_received"])
 
 
+@pytest.mark.opened_as_it_is
 def test_a_database_that_is_not_there_is_refused_at_once(running: Any, admin: Any) -> None:
     before = connections_received(admin)
 

@@ -40,7 +40,7 @@ def test_nobody_notices_that_a_server_forgot_its_scripts(server_url: str, namesp
     client.close()
 
 
-@pytest.mark.forgets_users
+@pytest.mark.opened_as_it_is
 def test_a_restarted_server_is_reached_again(tmp_path: Path) -> None:
     folder = tmp_path / "server"
     durable = ("--appendonly", "yes", "--appendfsync", "always")

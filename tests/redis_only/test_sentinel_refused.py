@@ -62,6 +62,7 @@ def unavailable(url: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.opened_as_it_is
 @pytest.mark.parametrize("answer", [HTTP, TLS_ALERT], ids=["http", "tls-port"])
 @pytest.mark.parametrize("url", ["redis+sentinel://{}/fleet", "redis+cluster://{}"])
 def test_what_is_no_redis_is_refused_at_the_first_attempt(url: str, answer: bytes) -> None:

@@ -125,6 +125,7 @@ EVERY = {
 }
 
 
+@pytest.mark.opened_as_it_is
 @pytest.mark.parametrize("scheme", ["server", "cluster"])
 def test_every_option_that_may_be_given_is_heeded(
     servers: Any, namespace: str, scheme: str
