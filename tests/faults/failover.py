@@ -15,6 +15,8 @@ Setup = Any  # a SingleServer, SentinelService or ClusterOfSix
 FAILOVER_TIMEOUT_SEC = 30.0
 TIMEOUT_SEC = 20.0
 ATTEMPT_SEC = 0.3
+# Where each write is to be confirmed in time, however busy the machine is.
+CALM_ATTEMPT_SEC = 2.0
 
 # The 127.0.0.1 that clients come from.
 CLIENTS = "127.0.0.1"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.faults.cluster_of_six import ClusterOfSix
-from tests.faults.failover import fail_over, kill, opened
+from tests.faults.failover import CALM_ATTEMPT_SEC, fail_over, kill, opened
 from tests.faults.node import Node
 from tests.faults.writers import NONE_LOST, PROGRESS_TIMEOUT_SEC, writing
 from tests.redis_only.test_costs import READS
@@ -43,7 +43,7 @@ def test_no_operation_spans_slots(cluster: ClusterOfSix, namespace: str) -> None
 def test_a_slot_that_moves_under_load_loses_and_doubles_nothing(
     cluster: ClusterOfSix, namespace: str, durability: str
 ) -> None:
-    with opened(cluster, namespace) as bundle:
+    with opened(cluster, namespace, attempt_timeout_sec=CALM_ATTEMPT_SEC) as bundle:
         for number in range(FLOWS):
             bundle.intent_retry.set_count(f"f{number}", number)
         home = cluster.primary(namespace)

@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 
 from dir_redis import LeaseLostError, UnconfirmedWriteError
 from tests.faults.failover import (
+    CALM_ATTEMPT_SEC,
     CLIENTS,
     FAILOVER_TIMEOUT_SEC,
     FAULTS,
@@ -133,7 +134,8 @@ def test_an_old_primary_that_clients_still_reach_confirms_nothing(
 def test_without_a_link_to_its_replicas_a_primary_confirms_nothing(
     fleet: Setup, namespace: str
 ) -> None:
-    with opened(fleet, namespace, durability="replicas=1") as bundle:
+    options = {"durability": "replicas=1", "attempt_timeout_sec": CALM_ATTEMPT_SEC}
+    with opened(fleet, namespace, **options) as bundle:
         bundle.intent_retry.increment("f")
         primary = fleet.primary(namespace)
         fleet.proxy.cut(primary.door, *(one.source for one in fleet.replicas(namespace)))
@@ -158,7 +160,8 @@ def test_dead_lines_of_idle_connections_are_noticed(fleet: Setup, namespace: str
 
 
 def test_scripts_are_forgotten_at_any_time_and_nobody_notices(fleet: Setup, namespace: str) -> None:
-    with opened(fleet, namespace, durability="replicas=1") as bundle:
+    options = {"durability": "replicas=1", "attempt_timeout_sec": CALM_ATTEMPT_SEC}
+    with opened(fleet, namespace, **options) as bundle:
         with writing(bundle) as writers:
             for _ in range(20):
                 for node in fleet.nodes:
