@@ -56,6 +56,14 @@ def opened(setup: Setup, namespace: str, **options: Any) -> Iterator[StorageBund
         yield bundle
 
 
+@contextmanager
+def calm(setup: Setup, namespace: str) -> Iterator[StorageBundle]:
+    """A store whose writes survive a failover, with time to be confirmed."""
+    options = {"durability": every_replica(setup, namespace)}
+    with opened(setup, namespace, attempt_timeout_sec=CALM_ATTEMPT_SEC, **options) as bundle:
+        yield bundle
+
+
 def fail_over(setup: Setup, namespace: str, fault: Callable[[Setup, Node], None]) -> Node:
     """Put the primary out and wait until another has its place; the one that was put out."""
     old: Node = setup.primary(namespace)

@@ -10,12 +10,12 @@ from redis.exceptions import ResponseError
 
 from dir_redis import LeaseLostError, UnconfirmedWriteError
 from tests.faults.failover import (
-    CALM_ATTEMPT_SEC,
     CLIENTS,
     FAILOVER_TIMEOUT_SEC,
     FAULTS,
     TIMEOUT_SEC,
     Setup,
+    calm,
     every_replica,
     fail_over,
     opened,
@@ -59,10 +59,10 @@ def test_a_store_that_was_open_before_goes_on_after(
 def test_a_lease_that_the_failover_lost_is_refused_by_its_token(
     fleet: Setup, namespace: str, fault: str
 ) -> None:
-    with opened(fleet, namespace) as bundle:
+    with opened(fleet, namespace) as bundle, calm(fleet, namespace) as safe:
         locks = bundle.resource_lock
         locks.set_capacity("r", 10)
-        bundle.durable("replicas=1").resource_lock.reserve("early", {"q": 1}, lease_sec=60)
+        safe.resource_lock.reserve("early", {"q": 1}, lease_sec=60)
         for replica in fleet.replicas(namespace):
             fleet.proxy.hold(fleet.primary(namespace).door, replica.source)
         stale = locks.reserve("stale", {"r": 10}, lease_sec=60)
@@ -93,10 +93,10 @@ def test_whoever_waits_goes_on_waiting_and_is_served(
 ) -> None:
     with (
         opened(fleet, namespace) as bundle,
+        calm(fleet, namespace) as safe,
         ThreadPoolExecutor(2) as pool,
     ):
         locks, steps = bundle.resource_lock, bundle.idempotency
-        safe = bundle.durable(every_replica(fleet, namespace))
         safe.resource_lock.set_capacity("r", 10)
         held = safe.resource_lock.reserve("holder", {"r": 10}, lease_sec=60)
         claim = safe.idempotency.claim("step", lease_sec=60, owner="owner")
@@ -134,8 +134,7 @@ def test_an_old_primary_that_clients_still_reach_confirms_nothing(
 def test_without_a_link_to_its_replicas_a_primary_confirms_nothing(
     fleet: Setup, namespace: str
 ) -> None:
-    options = {"durability": "replicas=1", "attempt_timeout_sec": CALM_ATTEMPT_SEC}
-    with opened(fleet, namespace, **options) as bundle:
+    with calm(fleet, namespace) as bundle:
         bundle.intent_retry.increment("f")
         primary = fleet.primary(namespace)
         fleet.proxy.cut(primary.door, *(one.source for one in fleet.replicas(namespace)))
@@ -160,8 +159,7 @@ def test_dead_lines_of_idle_connections_are_noticed(fleet: Setup, namespace: str
 
 
 def test_scripts_are_forgotten_at_any_time_and_nobody_notices(fleet: Setup, namespace: str) -> None:
-    options = {"durability": "replicas=1", "attempt_timeout_sec": CALM_ATTEMPT_SEC}
-    with opened(fleet, namespace, **options) as bundle:
+    with calm(fleet, namespace) as bundle:
         with writing(bundle) as writers:
             for _ in range(20):
                 for node in fleet.nodes:
