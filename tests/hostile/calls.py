@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from dir_redis import (
@@ -25,6 +26,8 @@ from tests.hostile.values import LyingDict, Make, intent
 # How long to wait is always said: the defaults are seconds.
 WAITS = ("wait_sec", "timeout_sec")
 
+CALLS_AT_ONCE = 10
+
 DOCUMENTED = (
     FingerprintMismatchError,
     InsufficientCapacityError,
@@ -37,6 +40,30 @@ DOCUMENTED = (
     VersionConflictError,
 )
 Values = Callable[[str], list[Make]]
+
+
+def same_calls_each_time(
+    count: int, methods: Mapping[str, inspect.Signature], usual: Values, hostile: Values
+) -> Callable[[Callable[[list[Any]], None]], Callable[[], None]]:
+    """Have a function called with many calls at a time, the same ones in every run.
+
+    Args:
+        count: of the calls in all.
+        methods: what may be called.
+        usual: by an argument's name, what makes good values of it.
+        hostile: likewise, any others.
+    """
+    fixed = settings(
+        max_examples=count // CALLS_AT_ONCE,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    one = calls(methods, usual, hostile)
+    many = given(st.lists(one, min_size=CALLS_AT_ONCE, max_size=CALLS_AT_ONCE))
+    return lambda made: fixed(many(made))
 
 
 def calls(

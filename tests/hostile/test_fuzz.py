@@ -15,12 +15,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from dir_redis import StorageBundle, memory_storage
 from tests.conftest import wanted
-from tests.hostile.calls import DOCUMENTED, WAITS, calls, leave_witnesses, lies, witnesses
+from tests.hostile.calls import (
+    DOCUMENTED,
+    WAITS,
+    leave_witnesses,
+    lies,
+    same_calls_each_time,
+    witnesses,
+)
 from tests.hostile.conftest import Open
 from tests.hostile.round_trips import ROUND_TRIPS
 from tests.hostile.values import HostileError, Make, hostile, usual
@@ -35,7 +40,6 @@ CALLS = {
     "valkey": 4000,
     "redis62": 2000,
 }
-CALLS_AT_ONCE = 10
 
 # What only the store can know is wrong is refused there, with nothing written.
 REFUSED_BY_THE_STORE = (
@@ -115,15 +119,7 @@ def test_every_call_works_and_comes_back_or_is_refused(backend: str, open_same: 
     before = leave_witnesses(bundle)
     ended: Counter[str] = Counter()
 
-    @settings(
-        max_examples=CALLS[backend] // CALLS_AT_ONCE,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.lists(calls(METHODS, usual, hostile), min_size=CALLS_AT_ONCE, max_size=CALLS_AT_ONCE))
+    @same_calls_each_time(CALLS[backend], METHODS, usual, hostile)
     def many(made: list[tuple[str, dict[str, Make]]]) -> None:
         for method, arguments in made:
             ended[call(bundle, backend, method, arguments)] += 1

@@ -19,14 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from dir_redis import StorageBundle, StorageError, memory_storage
 from dir_redis.arguments import READS
 from tests.conftest import wanted
 from tests.dir_core_needed import need_dir_core
-from tests.hostile.calls import DOCUMENTED, WAITS, calls, leave_witnesses, lies, witnesses
+from tests.hostile.calls import (
+    DOCUMENTED,
+    WAITS,
+    leave_witnesses,
+    lies,
+    same_calls_each_time,
+    witnesses,
+)
 from tests.hostile.conftest import Open
 from tests.hostile.round_trips import amount, encoded, plain
 from tests.hostile.values import OBJECTS, HostileError, LyingStr, Make
@@ -37,7 +42,6 @@ from dir_redis import kernel  # noqa: E402
 from tests.hostile.kernel_values import hostile, usual  # noqa: E402
 
 CALLS = {"memory": 2000, "sqlite": 1000, "valkey": 2000, "redis62": 1000}
-CALLS_AT_ONCE = 10
 
 # What `dir_redis.kernel` hands on as it is.
 CORES_OWN = {
@@ -281,15 +285,7 @@ def test_every_call_works_and_comes_back_or_is_refused(backend: str, open_same: 
     on = Kernel(bundle)
     ended: Counter[str] = Counter()
 
-    @settings(
-        max_examples=CALLS[backend] // CALLS_AT_ONCE,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.lists(calls(METHODS, usual, hostile), min_size=CALLS_AT_ONCE, max_size=CALLS_AT_ONCE))
+    @same_calls_each_time(CALLS[backend], METHODS, usual, hostile)
     def many(made: list[tuple[str, dict[str, Make]]]) -> None:
         for method, arguments in made:
             prepare(on, method)
